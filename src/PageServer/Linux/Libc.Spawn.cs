@@ -120,7 +120,7 @@ internal static unsafe partial class Libc
     internal static partial int epoll_wait(int epollFd, byte* epollEvents, int capacity, int timeoutMs);
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
-    private static partial nint syscall(nint number, nint a, nint b, nint c, nint d);
+    internal static partial nint syscall(nint number, nint a, nint b, nint c, nint d);
 
     /// <summary>pidfd_open(2): a descriptor, always close-on-exec, that becomes readable when the process has exited.</summary>
     internal static int pidfd_open(int pid) => (int)syscall(SYS_pidfd_open, pid, 0, 0, 0);

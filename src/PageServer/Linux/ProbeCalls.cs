@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace PostCopy.Linux;
 
 /// <summary>Native declarations of what <c>postcopy check</c> tries: userfaultfd(2), PAGEMAP_SCAN, process_vm_readv(2).</summary>
-internal static unsafe partial class Libc
+internal static unsafe partial class ProbeCalls
 {
     internal const int O_NONBLOCK = 0x800;
     internal const int UFFD_USER_MODE_ONLY = 1;
@@ -61,7 +61,7 @@ internal static unsafe partial class Libc
     }
 
     [StructLayout(LayoutKind.Sequential)]
-    internal struct iovec
+    internal struct IoVec
     {
         internal nuint iov_base, iov_len;
     }
@@ -71,7 +71,7 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", SetLastError = true)]
     internal static partial nint process_vm_readv(
-        int pid, iovec* local, nuint localCount, iovec* remote, nuint remoteCount, nuint flags);
+        int pid, IoVec* local, nuint localCount, IoVec* remote, nuint remoteCount, nuint flags);
 
-    internal static int userfaultfd(int flags) => (int)syscall(SYS_userfaultfd, flags, 0, 0, 0);
+    internal static int userfaultfd(int flags) => (int)Libc.syscall(SYS_userfaultfd, flags, 0, 0, 0);
 }
