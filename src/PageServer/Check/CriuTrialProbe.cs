@@ -11,6 +11,8 @@ internal sealed class CriuTrialProbe : HostProbe
 {
     private const string Consequence = "CRIU cannot dump and restore even a sleeping process here, so no container either.";
 
+    private static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(1);
+
     public override string Id => "criu-trial";
 
     public override string Tried => "dumped and restored a throw-away process";
@@ -43,10 +45,17 @@ internal sealed class CriuTrialProbe : HostProbe
         CapturedChild dump = await host.RunAsync(
             criu, ["dump", "--tree", pid, "--images-dir", images, "--log-file", "dump.log"], cancellationToken).ConfigureAwait(false);
         if (!dump.Status.IsSuccess)
-            return $"dump: {dump.Status}: {FirstError(images, "dump.log")}";
+            return $"dump: {dump.Status}: {FirstError(images, "dump.log", dump)}";
 
         // CRIU has killed it; its pid is free for the restored one only after it was reaped.
-        await process.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await process.WaitAsync(cancellationToken).WaitAsync(TimeLimit, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            return "dump claims success, but the process lives on";
+        }
 
         // As a sibling of CRIU the restored process is our child: we reap it, whatever the host's init does with orphans.
         CapturedChild restore = await host.RunAsync(
@@ -54,16 +63,16 @@ internal sealed class CriuTrialProbe : HostProbe
             ["restore", "--restore-detached", "--restore-sibling", "--images-dir", images, "--log-file", "restore.log"],
             cancellationToken).ConfigureAwait(false);
         if (!restore.Status.IsSuccess)
-            return $"restore: {restore.Status}: {FirstError(images, "restore.log")}";
+            return $"restore: {restore.Status}: {FirstError(images, "restore.log", restore)}";
         ChildReaper.KillAndReap(process.Pid);
         return null;
     }
 
-    private static string FirstError(string images, string log)
+    // A CRIU that fails before it opens its log says why on its standard error.
+    private static string FirstError(string images, string log, CapturedChild child)
     {
         string path = Path.Combine(images, log);
-        return File.Exists(path)
-            ? File.ReadLines(path).FirstOrDefault(line => line.Contains("Error", StringComparison.Ordinal)) ?? "no error in its log"
-            : "it wrote no log";
+        IEnumerable<string> lines = File.Exists(path) ? File.ReadLines(path) : child.Error.Split('\n');
+        return lines.FirstOrDefault(line => line.Contains("Error", StringComparison.Ordinal)) ?? "it did not say why";
     }
 }

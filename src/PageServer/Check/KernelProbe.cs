@@ -7,7 +7,7 @@ internal sealed class KernelProbe : HostProbe
 
     public override string Id => "kernel";
 
-    public override string Tried => $"compared the kernel's version with the minimum, {Minimum}";
+    public override string Tried => $"compared the kernel version with the minimum, {Minimum}";
 
     public override Task<HostCheckItem> TryAsync(HostProbeContext host, CancellationToken cancellationToken)
     {

@@ -16,26 +16,28 @@ internal sealed class NetworkLockProbe : HostProbe
 
     public override async Task<HostCheckItem> TryAsync(HostProbeContext host, CancellationToken cancellationToken)
     {
-        const string Cure = "Install iptables (Debian: apt-get install iptables), or put \"network-lock nftables\" into /etc/criu/default.conf.";
-        string? problem = await ProblemAsync(host, "iptables-restore", cancellationToken).ConfigureAwait(false)
+        (string Found, string Cure)? problem = await ProblemAsync(host, "iptables-restore", cancellationToken).ConfigureAwait(false)
             ?? await ProblemAsync(host, "ip6tables-restore", cancellationToken).ConfigureAwait(false);
-        if (problem is null)
+        if (problem is not (string found, string cure))
             return Ok("iptables-restore and ip6tables-restore work");
 
         if (host.Find("criu") is string criu)
         {
             CapturedChild child = await host.RunAsync(criu, ["check", "--feature", "network_lock_nftables"], cancellationToken).ConfigureAwait(false);
             if (child.Status.IsSuccess)
-                return Degraded($"{problem}; nftables works", "Containers with a network of their own move only if CRIU is told to use nftables.", Cure);
+                return Degraded($"{found}; nftables works", "Containers with a network of their own move only if CRIU is told to use nftables.", cure);
         }
-        return Missing(problem, "Containers with a network of their own can be neither dumped nor restored.", Cure);
+        return Missing(found, "Containers with a network of their own can be neither dumped nor restored.", cure);
     }
 
-    private static async Task<string?> ProblemAsync(HostProbeContext host, string program, CancellationToken cancellationToken)
+    private static async Task<(string Found, string Cure)?> ProblemAsync(HostProbeContext host, string program, CancellationToken cancellationToken)
     {
+        const string UseNftables = "put \"network-lock nftables\" into /etc/criu/default.conf";
         if (host.Find(program) is not string path)
-            return $"no {program} on PATH";
+            return ($"no {program} on PATH", $"Install iptables (Debian: apt-get install iptables), or {UseNftables}.");
         CapturedChild child = await host.RunAsync(path, ["--noflush", "--test"], cancellationToken, EmptyChange).ConfigureAwait(false);
-        return child.Status.IsSuccess ? null : $"{path}: {child.Status}: {child.Error}";
+        return child.Status.IsSuccess
+            ? null
+            : ($"{path}: {child.Status}: {child.Error}", $"Run as root with CAP_NET_ADMIN and load the kernel's netfilter modules, or {UseNftables}.");
     }
 }
