@@ -1,1 +1,38 @@
-return 0;
+using System.CommandLine;
+using PostCopy.Cli.Commands;
+
+namespace PostCopy.Cli;
+
+internal static class Program
+{
+    private static async Task<int> Main(string[] args)
+    {
+        RootCommand root = new("""
+            Lazy (post-copy) live migration of Linux containers.
+
+            A container is frozen for a moment, restored on the destination at once, and gets its memory while it already runs there: pages it touches
+            are fetched on the spot, all others follow in the background.
+
+            Two hosts, three commands:
+              on the destination    postcopy agent --listen ADDR:PORT
+              on the source         postcopy check --to ADDR:PORT
+                                    postcopy migrate runc ID --to ADDR:PORT
+
+            Exit codes say where the container is: 0 moved; 2 usage; 3 this host or pair of hosts cannot; 10 rolled back, it runs on the source;
+            20 handed off, pages still owed; 30 lost.
+            """)
+        {
+            CheckCommand.Create(),
+            AgentCommand.Create(),
+            MigrateCommand.Create(),
+            InspectCommand.Create(),
+            KeeperCommand.Create(),
+        };
+
+        ParseResult parsed = root.Parse(args);
+        // Signals are handled where the work is done: a migration that is interrupted has something to roll back first.
+        InvocationConfiguration configuration = new() { ProcessTerminationTimeout = null };
+        int exitCode = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
+        return parsed.Errors.Count > 0 ? ExitCodes.Usage : exitCode;
+    }
+}

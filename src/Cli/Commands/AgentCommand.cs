@@ -1,0 +1,78 @@
+using System.CommandLine;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using PostCopy.Agent;
+using PostCopy.Cli.Hosting;
+using PostCopy.Migrate;
+using PostCopy.Transport;
+using Serilog;
+using Serilog.Core;
+using Serilog.Events;
+
+namespace PostCopy.Cli.Commands;
+
+/// <summary><c>postcopy agent</c>: the destination's daemon.</summary>
+internal static class AgentCommand
+{
+    internal static Command Create()
+    {
+        Option<AgentEndpoint> listen = EndpointOption.Create("--listen", "Where to listen: ADDR:PORT or unix:PATH.");
+        listen.DefaultValueFactory = static _ => AgentEndpoint.Parse("127.0.0.1:7077");
+        Option<string> stateDirectory = new("--state-dir")
+        {
+            Description = "Where sessions keep their state; on tmpfs.",
+            HelpName = "DIR",
+            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+        };
+        Option<string?> runcRoot = new("--runc-root") { Description = "runc's state directory (runc --root).", HelpName = "DIR" };
+        Option<string?> bundleRoot = new("--bundle-root") { Description = "Refuse bundles outside this directory.", HelpName = "DIR" };
+        Option<string> tokenFile = new("--token-file")
+        {
+            Description = "The token that sources must know (0600); made when it does not exist. Copy it to every source.",
+            HelpName = "FILE",
+            DefaultValueFactory = static _ => MigrationOptions.DefaultTokenFile,
+        };
+        Option<bool> insecure = new("--insecure")
+        {
+            Description = "Listen beyond this machine without encryption. Whoever knows the token starts processes as root here, and whoever can read the wire reads the containers' memory.",
+        };
+        Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
+
+        Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
+        {
+            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, insecure, verbose,
+        };
+        command.SetAction((parsed, cancellation) => RunAsync(
+            options =>
+            {
+                options.Listen = parsed.GetRequiredValue(listen);
+                options.StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
+                options.RuncRoot = parsed.GetValue(runcRoot);
+                options.BundleRoot = parsed.GetValue(bundleRoot) is { } root ? Path.GetFullPath(root) : null;
+                options.TokenFile = parsed.GetRequiredValue(tokenFile);
+                options.Insecure = parsed.GetValue(insecure);
+            },
+            parsed.GetValue(verbose)));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(Action<AgentOptions> configure, bool verbose)
+    {
+        using Logger logger = SerilogSetup.Create(verbose, LogEventLevel.Information);
+        HostApplicationBuilder builder = new(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Services.AddSerilog(logger);
+        builder.Services.AddSystemd();
+        builder.Services.AddPostCopyAgent(configure);
+        using IHost host = builder.Build();
+        try
+        {
+            await host.RunAsync().ConfigureAwait(false);
+            return 0;
+        }
+        catch (AgentStartException e)
+        {
+            await Console.Error.WriteLineAsync($"postcopy agent: {e.Message}").ConfigureAwait(false);
+            return ExitCodes.CannotHere;
+        }
+    }
+}

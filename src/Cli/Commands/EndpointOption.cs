@@ -1,0 +1,25 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using PostCopy.Transport;
+
+namespace PostCopy.Cli.Commands;
+
+/// <summary>An option that takes an agent's address.</summary>
+internal static class EndpointOption
+{
+    internal static Option<AgentEndpoint> Create(string name, string description) =>
+        new(name) { Description = description, HelpName = "ADDR:PORT", CustomParser = Parse };
+
+    private static AgentEndpoint Parse(ArgumentResult result)
+    {
+        try
+        {
+            return AgentEndpoint.Parse(result.Tokens[0].Value);
+        }
+        catch (FormatException e)
+        {
+            result.AddError(e.Message);
+            return default!;
+        }
+    }
+}

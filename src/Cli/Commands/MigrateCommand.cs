@@ -1,0 +1,114 @@
+using System.CommandLine;
+using System.Text.Json;
+using Microsoft.Extensions.Logging;
+using PostCopy.Cli.Display;
+using PostCopy.Cli.Hosting;
+using PostCopy.Migrate;
+using PostCopy.Transport;
+using Serilog.Core;
+using Serilog.Events;
+using Serilog.Extensions.Logging;
+
+namespace PostCopy.Cli.Commands;
+
+/// <summary><c>postcopy migrate runc ID --to HOST:PORT</c>.</summary>
+internal static class MigrateCommand
+{
+    internal static Command Create() => new("migrate", "Move a container to another host while it runs.") { CreateRunc() };
+
+    private static Command CreateRunc()
+    {
+        Argument<string> id = new("ID") { Description = "The container's id, as runc list shows it." };
+        Option<AgentEndpoint> to = EndpointOption.Create("--to", "The destination's agent: HOST:PORT or unix:PATH.");
+        to.Required = true;
+        Option<string?> bundle = new("--bundle") { Description = "The container's bundle on the destination. Default: the same path as here.", HelpName = "DEST_DIR" };
+        Option<string?> newId = new("--as") { Description = "The container's id on the destination. Default: the same as here.", HelpName = "NEW_ID" };
+        Option<string?> runcRoot = new("--runc-root") { Description = "runc's state directory on this host (runc --root).", HelpName = "DIR" };
+        Option<MigrationMode> mode = new("--mode")
+        {
+            Description = "post-copy: run there at once, memory follows. stop-copy: suspend, copy everything, resume there; the safest and the longest downtime.",
+            HelpName = "post-copy|stop-copy",
+            CustomParser = static result => ModeNames.Parse(result),
+            DefaultValueFactory = static _ => MigrationMode.PostCopy,
+        };
+        Option<bool> tcpEstablished = new("--tcp-established") { Description = "Keep established TCP connections. The container's IP address must move with it." };
+        Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
+        Option<string> tokenFile = new("--token-file")
+        {
+            Description = "The agent's token (0600).",
+            HelpName = "FILE",
+            DefaultValueFactory = static _ => MigrationOptions.DefaultTokenFile,
+        };
+        Option<string> stateDirectory = new("--state-dir")
+        {
+            Description = "Where the session keeps its state; on tmpfs.",
+            HelpName = "DIR",
+            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+        };
+        Option<bool> insecure = new("--insecure")
+        {
+            Description = "Send the container's memory to another machine without encryption: whoever can read the wire reads it.",
+        };
+        Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
+        Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
+        Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
+
+        Command command = new("runc", "Move a runc container. It keeps its processes, its memory and its identity; its bundle must exist on the destination already.")
+        {
+            id, to, bundle, newId, mode, tcpEstablished, criuConfig, tokenFile, insecure, runcRoot, stateDirectory, json, report, verbose,
+        };
+        command.SetAction((parsed, _) => RunAsync(
+            new MigrationOptions
+            {
+                ContainerId = parsed.GetRequiredValue(id),
+                Destination = parsed.GetRequiredValue(to),
+                DestinationBundle = parsed.GetValue(bundle),
+                DestinationId = parsed.GetValue(newId),
+                RuncRoot = parsed.GetValue(runcRoot),
+                Mode = parsed.GetValue(mode),
+                TcpEstablished = parsed.GetValue(tcpEstablished),
+                CriuConfigFile = parsed.GetValue(criuConfig),
+                TokenFile = parsed.GetRequiredValue(tokenFile),
+                StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
+                Insecure = parsed.GetValue(insecure),
+            },
+            parsed.GetValue(json),
+            parsed.GetValue(report),
+            parsed.GetValue(verbose)));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(MigrationOptions options, bool json, string? reportFile, bool verbose)
+    {
+        using TerminationSignals signals = new();
+        using Logger logger = SerilogSetup.Create(verbose, LogEventLevel.Warning);
+        using SerilogLoggerFactory loggers = new(logger);
+        MigrationReport report;
+        using (IMigrationDisplay display = MigrationDisplay.ForThisTerminal())
+        {
+            report = await new ContainerMigration(options, loggers.CreateLogger<ContainerMigration>()).RunAsync(display, signals.Token).ConfigureAwait(false);
+        }
+
+        string text = JsonSerializer.Serialize(report, ReportJson.Default.MigrationReport);
+        if (reportFile is not null)
+        {
+            await File.WriteAllTextAsync(reportFile, text + Environment.NewLine).ConfigureAwait(false);
+        }
+
+        if (json)
+        {
+            await Console.Out.WriteLineAsync(text).ConfigureAwait(false);
+        }
+        else
+        {
+            ReportText.Write(Console.Out, options, report);
+        }
+
+        foreach (string error in report.Errors)
+        {
+            await Console.Error.WriteLineAsync($"postcopy: {error}").ConfigureAwait(false);
+        }
+
+        return ExitCodes.For(report.Outcome);
+    }
+}

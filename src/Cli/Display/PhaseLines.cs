@@ -1,0 +1,26 @@
+using System.Globalization;
+using PostCopy.Migrate;
+
+namespace PostCopy.Cli.Display;
+
+/// <summary>One line when a phase begins: for logs and pipes.</summary>
+internal sealed class PhaseLines(TextWriter output) : IMigrationDisplay
+{
+    private MigrationPhase? _phase;
+
+    public void Report(MigrationProgress value)
+    {
+        if (_phase == value.Phase)
+        {
+            return;
+        }
+
+        _phase = value.Phase;
+        string pages = value.PagesTotal == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", {value.PagesRemaining} of {value.PagesTotal} pages owed");
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{value.Elapsed.TotalSeconds,8:F3} s  {MigrationDisplay.Describe(value.Phase)}{pages}"));
+    }
+
+    public void Dispose()
+    {
+    }
+}

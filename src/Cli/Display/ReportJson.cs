@@ -1,0 +1,17 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using PostCopy.Migrate;
+
+namespace PostCopy.Cli.Display;
+
+/// <summary>The report as JSON: names in camelCase, enums as the command line spells them (post-copy, rolled-back).</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    WriteIndented = true,
+    Converters = [typeof(KebabEnum<MigrationOutcome>), typeof(KebabEnum<MigrationMode>)])]
+[JsonSerializable(typeof(MigrationReport))]
+internal sealed partial class ReportJson : JsonSerializerContext;
+
+/// <summary>An enum by its name in kebab-case.</summary>
+internal sealed class KebabEnum<T>() : JsonStringEnumConverter<T>(JsonNamingPolicy.KebabCaseLower)
+    where T : struct, Enum;

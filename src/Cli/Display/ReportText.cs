@@ -1,0 +1,40 @@
+using System.Globalization;
+using PostCopy.Memory;
+using PostCopy.Migrate;
+using static System.FormattableString;
+
+namespace PostCopy.Cli.Display;
+
+/// <summary>The report for a person.</summary>
+internal static class ReportText
+{
+    internal static void Write(TextWriter output, MigrationOptions options, MigrationReport report)
+    {
+        string container = options.ContainerId;
+        string destination = options.Destination.ToString();
+        output.WriteLine(report.Outcome switch
+        {
+            MigrationOutcome.Moved => $"{container} runs on {destination} as {options.DestinationId ?? container}; nothing is left here.",
+            MigrationOutcome.Refused => $"{container} was not touched and runs here.",
+            MigrationOutcome.RolledBack => $"{container} runs here as before; nothing is left on {destination}.",
+            MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not resume it.",
+            MigrationOutcome.Lost => $"{container} runs nowhere any more.",
+            _ => report.Outcome.ToString(),
+        });
+        if (report.Pages.Total == 0)
+        {
+            return;
+        }
+
+        PageCounts pages = report.Pages;
+        Line(output, "downtime", Invariant($"{Quantity.Milliseconds(report.DowntimeMs)} (± {Quantity.Milliseconds(report.DowntimeErrorMs)}): dump {report.FreezeMs + report.DumpMs:F1}, images {report.ImagesMs:F1}, restore {report.RestoreMs:F1}"));
+        Line(output, "drain", Invariant($"{Quantity.Milliseconds(report.DrainMs)} at {report.RateMBps:F0} MB/s; in all {Quantity.Milliseconds(report.TotalMs)}"));
+        Line(output, "memory", Invariant($"{Quantity.Bytes(PageSize.ToBytes(pages.Total))}: {pages.Pushed} pages pushed, {pages.Faulted} faulted, {pages.Zero} zero, {pages.Dropped} dropped, {pages.Resent} sent twice"));
+        Line(output, "faults", Invariant($"{report.Faults.Count} waited for the source: p50 {report.Faults.P50Us:F0} µs, p99 {report.Faults.P99Us:F0} µs, longest {report.Faults.MaxUs:F0} µs"));
+        Line(output, "wire", Invariant($"{Quantity.Bytes(report.BytesOnWire)}, policy {report.Policy}"));
+        Line(output, "session", report.Session);
+    }
+
+    private static void Line(TextWriter output, string name, string text) =>
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {name,-9} {text}"));
+}

@@ -1,0 +1,24 @@
+using PostCopy.Migrate;
+
+namespace PostCopy.Cli;
+
+/// <summary>What the exit code says: where the container is.</summary>
+internal static class ExitCodes
+{
+    internal const int Moved = 0;
+    internal const int Usage = 2;
+    internal const int CannotHere = 3;
+    internal const int RolledBack = 10;
+    internal const int HandedOff = 20;
+    internal const int Lost = 30;
+
+    internal static int For(MigrationOutcome outcome) => outcome switch
+    {
+        MigrationOutcome.Moved => Moved,
+        MigrationOutcome.Refused => CannotHere,
+        MigrationOutcome.RolledBack => RolledBack,
+        MigrationOutcome.HandedOff => HandedOff,
+        MigrationOutcome.Lost => Lost,
+        _ => throw new ArgumentOutOfRangeException(nameof(outcome), outcome, null),
+    };
+}

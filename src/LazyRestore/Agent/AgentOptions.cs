@@ -1,0 +1,32 @@
+using PostCopy.Migrate;
+using PostCopy.Transport;
+
+namespace PostCopy.Agent;
+
+/// <summary>How the destination's agent listens and where it keeps things.</summary>
+public sealed class AgentOptions
+{
+    /// <summary>Where to listen. Defaults to <c>127.0.0.1:7077</c>.</summary>
+    public AgentEndpoint Listen { get; set; } = AgentEndpoint.Parse("127.0.0.1:7077");
+
+    /// <summary>File with the token that sources must know (0600); made with a random token when it does not exist. Defaults to <c>/etc/postcopy/token</c>.</summary>
+    public string TokenFile { get; set; } = MigrationOptions.DefaultTokenFile;
+
+    /// <summary>Where sessions keep their state, on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
+    public string StateDirectory { get; set; } = MigrationOptions.DefaultStateDirectory;
+
+    /// <summary>runc's state directory (<c>runc --root</c>). Defaults to runc's own.</summary>
+    public string? RuncRoot { get; set; }
+
+    /// <summary>When set, bundles must lie below this directory; a source that names another is refused.</summary>
+    public string? BundleRoot { get; set; }
+
+    /// <summary>
+    /// Listen beyond this machine although the connection is neither encrypted nor proven by certificates. Whoever knows the token can start
+    /// processes as root here, and whoever can read the wire can read the containers' memory.
+    /// </summary>
+    public bool Insecure { get; set; }
+
+    /// <summary>Most migrations received at the same time; further ones are refused. Defaults to 64.</summary>
+    public int MaxSessions { get; set; } = 64;
+}

@@ -1,0 +1,13 @@
+using PostCopy.Memory;
+
+namespace PostCopy.Faults;
+
+/// <summary>Asks the source for pages that a task is waiting for.</summary>
+internal interface IPageRequester
+{
+    /// <summary>
+    /// Asks for pages by their dump-time address. Called on the fault thread, so it must neither block nor throw; the answer comes through
+    /// <see cref="LazyMemory.Install"/> or <see cref="LazyMemory.InstallZero"/> on another thread.
+    /// </summary>
+    void Request(ImagePid pid, PageRange range);
+}

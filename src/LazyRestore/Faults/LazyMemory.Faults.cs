@@ -1,0 +1,229 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Userfault;
+
+namespace PostCopy.Faults;
+
+/// <content>The fault thread. In the steady state it allocates nothing and takes no lock but the ledger's.</content>
+internal sealed partial class LazyMemory
+{
+    /// <summary>Messages of one read. They are applied in order under one hold of the lock, so a fork among them is no special case.</summary>
+    private const int EventsPerRead = 16;
+
+    /// <summary>Faults go before the other work of the host. This is nice(2): Linux ignores .NET's thread priority.</summary>
+    private const int FaultThreadNice = -10;
+
+    private static readonly TimeSpan ReadErrorPause = TimeSpan.FromMilliseconds(10);
+
+    private readonly UffdEvent[] _events = new UffdEvent[EventsPerRead];
+
+    private void ServeFaults()
+    {
+        if (setpriority(which: 0, who: 0, FaultThreadNice) != 0)
+        {
+            FaultsLog.NoPriority(_logger);
+        }
+
+        Span<int> ready = stackalloc int[64];
+        try
+        {
+            while (!_closing.IsCancellationRequested)
+            {
+                int count = _epoll.Wait(ready);
+                foreach (int id in ready[..count])
+                {
+                    if (_spaces.TryGetValue(id, out AddressSpace? space))
+                    {
+                        ServeEvents(space);
+                    }
+                }
+            }
+
+            foreach (AddressSpace space in _spaces.Values)
+            {
+                while (ServeEvents(space) == EventsPerRead)
+                {
+                }
+            }
+        }
+        catch (Exception exception)
+        {
+            FaultsLog.FaultThreadDied(_logger, exception);
+            Fail(exception);
+        }
+    }
+
+    /// <summary>Reads and serves one batch of messages; returns how many there were.</summary>
+    private int ServeEvents(AddressSpace space)
+    {
+        int count;
+        Errno errno;
+        long dropped = 0;
+        space.Lock.EnterWriteLock();
+        try
+        {
+            if (space.IsGone)
+            {
+                return 0;
+            }
+
+            count = space.Uffd.ReadEvents(_events, out errno);
+            for (int i = 0; i < count; i++)
+            {
+                dropped += Apply(space, in _events[i]);
+            }
+        }
+        finally
+        {
+            space.Lock.ExitWriteLock();
+        }
+
+        if (dropped > 0)
+        {
+            Counters.AddDropped(dropped);
+            CompleteWhenDrained();
+        }
+
+        // Nobody else reads events, so no owed page can have come to an address since the lock was let go.
+        long now = Stopwatch.GetTimestamp();
+        for (int i = 0; i < count; i++)
+        {
+            if (_events[i].Kind == UffdEventKind.PageFault)
+            {
+                Resolve(space, PageSize.AlignDown(_events[i].FaultAddress), now);
+            }
+        }
+
+        if (errno != Errno.None)
+        {
+            ReadFailed(space, errno);
+        }
+
+        return count;
+    }
+
+    /// <summary>Follows a change of the address space in the ledger; returns how many owed pages it made needless.</summary>
+    private long Apply(AddressSpace space, in UffdEvent message)
+    {
+        switch (message.Kind)
+        {
+            case UffdEventKind.PageFault:
+                Counters.AddFault();
+                return 0;
+            case UffdEventKind.Remove:
+                return space.Owed.Remove(message.Start, message.EndExclusive);
+            case UffdEventKind.Unmap:
+                return space.Owed.Unmap(message.Start, message.EndExclusive);
+            case UffdEventKind.Remap:
+                return space.Owed.Move(message.RemapFrom, message.RemapTo, message.RemapBytes);
+            case UffdEventKind.Fork:
+                Fork(space, new Userfaultfd(message.ForkedDescriptor));
+                return 0;
+            default:
+                throw new InvalidDataException($"userfaultfd of process {space.Process.Pid} sent an unknown event {(byte)message.Kind:x}");
+        }
+    }
+
+    /// <summary>
+    /// A child was forked. It becomes a member before the parent's installers may go on: the kernel answers them EAGAIN from the fork to the read of
+    /// its event, so every page goes to the parent either before the fork, and to the child through copy-on-write, or after this, and to both.
+    /// </summary>
+    private void Fork(AddressSpace parent, Userfaultfd uffd)
+    {
+        try
+        {
+            _keeper.Keep(uffd);
+        }
+        catch (Exception exception)
+        {
+            FaultsLog.NotKept(_logger, exception, parent.Process.Pid);
+            Fail(exception);
+        }
+
+        OwedPages owed = parent.Owed.Clone();
+        Counters.AddOwed(owed.Remaining);
+        Counters.AddFork();
+        Serve(new AddressSpace(Interlocked.Increment(ref _lastId), parent.Process, uffd, owed));
+        FaultsLog.Forked(_logger, parent.Process.Pid, owed.Remaining);
+    }
+
+    private void Resolve(AddressSpace space, ulong address, long timestamp)
+    {
+        if (!space.Owed.TryFind(address, out OwedRun page))
+        {
+            FillFirstTouch(space, address);
+        }
+        else if (space.Process.Requested.TrySet(page.Index))
+        {
+            _pendingFaults.Started(space.Process, page.Index, timestamp);
+            _requester.Request(space.Process.Pid, new PageRange(page.DumpTime, 1));
+        }
+    }
+
+    /// <summary>
+    /// Zero pages for memory that is not owed. Every answer but success ends with a wake-up: the page may be present by now (EEXIST), the mapping
+    /// gone (ENOENT), an event unread (EAGAIN) or memory short (ENOMEM); the thread faults again if it still has to.
+    /// </summary>
+    private void FillFirstTouch(AddressSpace space, ulong address)
+    {
+        Errno errno = ZeroFill(space, address);
+        if (errno == Errno.ENOMEM)
+        {
+            SayNoMemoryOnce(space);
+            Thread.Sleep(1);
+        }
+        else if (AddressSpace.MeansGone(errno))
+        {
+            Retire(space);
+        }
+    }
+
+    /// <summary>The lock is held, shared, so that no other thread finds the task gone and closes the descriptor.</summary>
+    private Errno ZeroFill(AddressSpace space, ulong address)
+    {
+        space.Lock.EnterReadLock();
+        try
+        {
+            if (space.IsGone)
+            {
+                return Errno.None;
+            }
+
+            long bytes = space.Owed.PagesToNextOwed(address, space.FirstTouch.Next(address)) << PageSize.Shift;
+            UffdResult result = space.Uffd.ZeroPage(address, bytes);
+            if (result.Errno == Errno.ENOENT && bytes > PageSize.Bytes)
+            {
+                // The window reached over the end of the mapping, and then nothing is done at all.
+                result = space.Uffd.ZeroPage(address, PageSize.Bytes);
+            }
+
+            if (result.Bytes > 0)
+            {
+                space.FirstTouch.Filled(address + (ulong)result.Bytes);
+                Counters.AddZeroFilled(result.Bytes >> PageSize.Shift);
+                return Errno.None;
+            }
+
+            space.Uffd.Wake(address, PageSize.Bytes);
+            return result.Errno;
+        }
+        finally
+        {
+            space.Lock.ExitReadLock();
+        }
+    }
+
+    private void ReadFailed(AddressSpace space, Errno errno)
+    {
+        LinuxException exception = new($"read of the userfaultfd of process {space.Process.Pid}", errno);
+        FaultsLog.CannotReadEvents(_logger, exception, space.Process.Pid);
+        Fail(exception);
+        Thread.Sleep(ReadErrorPause);
+    }
+
+    /// <summary>With PRIO_PROCESS (0) and 0 it sets the calling thread's alone (setpriority(2)). Not being permitted to is no error.</summary>
+    [LibraryImport("libc")]
+    private static partial int setpriority(int which, uint who, int prio);
+}

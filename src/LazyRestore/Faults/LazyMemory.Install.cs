@@ -1,0 +1,215 @@
+using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Userfault;
+
+namespace PostCopy.Faults;
+
+/// <content>Arriving pages.</content>
+internal sealed unsafe partial class LazyMemory
+{
+    /// <summary>128 KiB with 4 KiB pages: the longest the fault thread waits for an installer (some 35 us). UFFDIO_COPY gains nothing from more.</summary>
+    private const int SlicePages = 32;
+
+    /// <summary>Tries before a pause becomes a sleep: most changes of an address space take microseconds.</summary>
+    private const int YieldsBeforeSleep = 16;
+
+    /// <summary>
+    /// How often ENOENT for a page that is owed is taken for an UNMAP event still on its way, a millisecond each. The fault thread reads events
+    /// within microseconds.
+    /// </summary>
+    private const int PatienceWithMissingMapping = 200;
+
+    private int _saidNoMemory;
+
+    /// <summary>
+    /// Puts the bytes of dump-time pages into every address space that is still owed them, and wakes who waits for them. Pages nobody is owed are
+    /// ignored. When it returns, each page is in place, or needless, or was reported through <see cref="Failed"/>.
+    /// </summary>
+    /// <remarks>
+    /// Blocks while the kernel has no memory for the pages, and, before <see cref="RestoreFinished"/>, on pages whose mapping is not registered
+    /// yet: until then install only what was requested. Any number of threads may install at a time. Managed memory stays pinned for as long as
+    /// this takes, so pass unmanaged or pinned memory.
+    /// </remarks>
+    /// <exception cref="OperationCanceledException">The service ended; the pages do not count as installed.</exception>
+    public void Install(ImagePid pid, PageRange dumpTime, ReadOnlySpan<byte> bytes)
+    {
+        if ((ulong)bytes.Length >> PageSize.Shift != dumpTime.PageCount || !PageSize.IsAligned((ulong)bytes.Length))
+        {
+            throw new ArgumentException($"{bytes.Length} bytes for {dumpTime.PageCount} pages", nameof(bytes));
+        }
+
+        fixed (byte* source = bytes)
+        {
+            InstallInAll(Find(pid), dumpTime, source);
+        }
+    }
+
+    /// <summary>As <see cref="Install"/>, for pages that are all zeroes.</summary>
+    public void InstallZero(ImagePid pid, PageRange dumpTime) => InstallInAll(Find(pid), dumpTime, source: null);
+
+    private void InstallInAll(DumpedProcess process, PageRange dumpTime, byte* source)
+    {
+        if (!PageSize.IsAligned(dumpTime.Start) || dumpTime.PageCount > (ulong.MaxValue - dumpTime.Start) >> PageSize.Shift)
+        {
+            throw new InvalidDataException($"{dumpTime.PageCount} pages of process {process.Pid} at {dumpTime.Start:x} are no range of pages");
+        }
+
+        if (!process.HasArrived)
+        {
+            _restoreFinished.Wait(_closing.Token);
+        }
+
+        // A fork that came in between added a member; those that have the pages already are passed over quickly.
+        AddressSpace[] members;
+        do
+        {
+            members = process.Members;
+            foreach (AddressSpace member in members)
+            {
+                InstallIn(member, dumpTime, source);
+            }
+        }
+        while (members != process.Members);
+        CompleteWhenDrained();
+    }
+
+    private void InstallIn(AddressSpace space, PageRange dumpTime, byte* source)
+    {
+        ulong position = dumpTime.Start;
+        long maxPages = SlicePages;
+        int attempts = 0;
+        while (InstallSlice(space, position, dumpTime, maxPages, source, out OwedRun slice, out Errno errno))
+        {
+            _closing.Token.ThrowIfCancellationRequested();
+            position = slice.DumpTime;
+            switch (errno)
+            {
+                case Errno.None:
+                    position = slice.DumpTimeEnd;
+                    maxPages = SlicePages;
+                    attempts = 0;
+                    break;
+                case Errno.EAGAIN:
+                    Pause(attempts++);
+                    break;
+                case Errno.ENOMEM:
+                    SayNoMemoryOnce(space);
+                    Thread.Sleep(1 << Math.Min(attempts++, 6));
+                    break;
+                case Errno.ENOENT when slice.PageCount > 1:
+                    // The task has split the mapping since the dump (mprotect, a hole in the middle): find the border.
+                    maxPages = slice.PageCount / 2;
+                    break;
+                case Errno.ENOENT when !_restoreFinished.IsSet:
+                    _restoreFinished.Wait(_closing.Token);
+                    break;
+                case Errno.ENOENT when attempts < PatienceWithMissingMapping && !space.IsFailing:
+                    attempts++;
+                    Thread.Sleep(1);
+                    break;
+                case Errno gone when AddressSpace.MeansGone(gone):
+                    Retire(space);
+                    return;
+                default:
+                    FailToInstall(space, slice, errno);
+                    position = slice.DumpTimeEnd;
+                    attempts = 0;
+                    break;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Installs the next pages still owed, holding the lock shared from the look into the ledger to the mark in it. False when none is owed any
+    /// more. Without an error <paramref name="slice"/> is what is in place now, and else what was tried.
+    /// </summary>
+    private bool InstallSlice(
+        AddressSpace space, ulong position, PageRange dumpTime, long maxPages, byte* source, out OwedRun slice, out Errno errno)
+    {
+        errno = Errno.None;
+        space.Lock.EnterReadLock();
+        try
+        {
+            if (space.IsGone || !space.Owed.TryNext(position, dumpTime.EndExclusive, maxPages, out slice))
+            {
+                slice = default;
+                return false;
+            }
+
+            UffdResult result = source == null
+                ? space.Uffd.ZeroPage(slice.RunTime, slice.ByteCount)
+                : space.Uffd.Copy(slice.RunTime, source + (slice.DumpTime - dumpTime.Start), slice.ByteCount);
+            long pages = result.Bytes >> PageSize.Shift;
+            if (result.Errno == Errno.EEXIST)
+            {
+                // The first page is present. That wakes nobody, but a thread may have faulted on it just before it came.
+                space.Uffd.Wake(slice.RunTime, PageSize.Bytes);
+                pages = 1;
+            }
+
+            if (pages > 0)
+            {
+                slice = slice.Slice(0, pages);
+                MarkInstalled(space, slice);
+            }
+            else
+            {
+                errno = result.Errno;
+            }
+        }
+        finally
+        {
+            space.Lock.ExitReadLock();
+        }
+
+        return true;
+    }
+
+    private void MarkInstalled(AddressSpace space, OwedRun slice)
+    {
+        long byDemand = 0;
+        long end = slice.Index + slice.PageCount;
+        PageBitmap requested = space.Process.Requested;
+        for (long index = requested.FirstSet(slice.Index, end); index < end; index = requested.FirstSet(index + 1, end))
+        {
+            byDemand++;
+            _pendingFaults.Installed(space.Process, index);
+        }
+
+        long installed = space.Owed.MarkInstalled(slice);
+        byDemand = Math.Min(byDemand, installed);
+        Counters.AddInstalled(byDemand, installed - byDemand);
+    }
+
+    private void FailToInstall(AddressSpace space, OwedRun page, Errno errno)
+    {
+        if (!space.IsFailing)
+        {
+            space.IsFailing = true;
+            LinuxException exception = new($"page {page.DumpTime:x} of process {space.Process.Pid}, now at {page.RunTime:x}: userfaultfd", errno);
+            FaultsLog.CannotInstall(_logger, exception, space.Process.Pid, page.DumpTime, page.RunTime);
+            Fail(exception);
+        }
+    }
+
+    /// <summary>Lets the fault thread read the event and whoever caused it go on; both take microseconds unless the host is busy.</summary>
+    private static void Pause(int attempt)
+    {
+        if (attempt < YieldsBeforeSleep)
+        {
+            Thread.Yield();
+        }
+        else
+        {
+            Thread.Sleep(1);
+        }
+    }
+
+    private void SayNoMemoryOnce(AddressSpace space)
+    {
+        if (Interlocked.Exchange(ref _saidNoMemory, 1) == 0)
+        {
+            FaultsLog.NoMemory(_logger, space.Process.Pid);
+        }
+    }
+}

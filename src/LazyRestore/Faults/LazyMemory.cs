@@ -1,0 +1,210 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+using PostCopy.Memory;
+using PostCopy.Userfault;
+
+namespace PostCopy.Faults;
+
+/// <summary>
+/// The memory of a restored process tree while pages of it are still elsewhere: serves its page faults, follows what it does to its address
+/// spaces, and puts arriving pages in place.
+/// </summary>
+/// <remarks>
+/// <para>
+/// In order: <see cref="Add"/> for each userfaultfd as CRIU hands it over, from which moment its faults are served; <see cref="RestoreFinished"/>
+/// when CRIU says so; <see cref="Install"/> and <see cref="InstallZero"/> from any number of threads; <see cref="Drained"/>; <see cref="Close"/>.
+/// </para>
+/// <para>Page addresses at this door are the dump's.</para>
+/// </remarks>
+internal sealed partial class LazyMemory : IDisposable
+{
+    private readonly Dictionary<ImagePid, DumpedProcess> _processes = [];
+    private readonly ConcurrentDictionary<int, AddressSpace> _spaces = [];
+    private readonly IPageRequester _requester;
+    private readonly IUserfaultfdKeeper _keeper;
+    private readonly ILogger _logger;
+    private readonly Epoll _epoll = new();
+    private readonly Thread _faultThread;
+    private readonly ManualResetEventSlim _restoreFinished = new();
+    private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _closing = new();
+    private readonly PendingFaults _pendingFaults = new();
+    private int _lastId;
+
+    /// <param name="owed">For each process its owed pages: sorted, not overlapping, best each range inside one mapping.</param>
+    /// <param name="requester">Asks the source for a page that a task waits for.</param>
+    /// <param name="keeper">Gets every userfaultfd first.</param>
+    /// <param name="logger">Hears of changes of state, never of single pages.</param>
+    public LazyMemory(
+        IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed, IPageRequester requester, IUserfaultfdKeeper keeper, ILogger logger)
+    {
+        _requester = requester;
+        _keeper = keeper;
+        _logger = logger;
+        foreach ((ImagePid pid, IReadOnlyList<PageRange> ranges) in owed)
+        {
+            DumpedProcess process = new(pid, _processes.Count, ranges);
+            _processes.Add(pid, process);
+            Counters.AddOwed(process.Layout.PageCount);
+        }
+
+        _faultThread = new Thread(ServeFaults) { IsBackground = true, Name = "page faults" };
+        _faultThread.Start();
+    }
+
+    /// <summary>Progress; see also <see cref="FaultLatency"/>.</summary>
+    public FaultCounters Counters { get; } = new();
+
+    /// <summary>From the moment a fault on an owed page was read to the moment the page was in place.</summary>
+    public LatencyHistogram FaultLatency => _pendingFaults.Latency;
+
+    /// <summary>Completes when the restore is finished and no page is owed to anybody any more.</summary>
+    public Task Drained => _drained.Task;
+
+    /// <summary>
+    /// A page that is owed cannot be put in place, or the fault thread met what it cannot handle. Nothing is lost by it: the page stays owed, tasks
+    /// that need it wait, and <see cref="Drained"/> stays away. Raised on the thread that met it.
+    /// </summary>
+    public event Action<Exception>? Failed;
+
+    /// <summary>Takes over the userfaultfd of a process, with its ownership. Its faults are served from now on.</summary>
+    /// <exception cref="ArgumentException">The process already has one.</exception>
+    public void Add(ImagePid pid, Userfaultfd uffd)
+    {
+        _keeper.Keep(uffd);
+        DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
+        if (process.HasArrived)
+        {
+            throw new ArgumentException($"process {pid} has a userfaultfd already", nameof(pid));
+        }
+
+        Serve(new AddressSpace(Interlocked.Increment(ref _lastId), process, uffd, new OwedPages(process.Layout)));
+    }
+
+    /// <summary>CRIU has registered all memory, so pages that no task asked for may be installed from now on.</summary>
+    /// <exception cref="InvalidDataException">A process that is owed pages has no userfaultfd.</exception>
+    public void RestoreFinished()
+    {
+        foreach (DumpedProcess process in _processes.Values)
+        {
+            if (!process.HasArrived && process.Layout.PageCount > 0)
+            {
+                throw new InvalidDataException(
+                    $"CRIU finished the restore without a userfaultfd of process {process.Pid}, which is owed {process.Layout.PageCount} pages");
+            }
+        }
+
+        _restoreFinished.Set();
+        CompleteWhenDrained();
+    }
+
+    /// <summary>The pages of a process that it or a child forked since is still owed, by dump-time address: what a resumed session asks for.</summary>
+    public IReadOnlyList<PageRange> StillOwed(ImagePid pid)
+    {
+        DumpedProcess process = Find(pid);
+        return process.Layout.RangesOf(process.StillOwed());
+    }
+
+    /// <summary>Asks again for all pages that were asked for and have not come: after a reconnection their answers are lost.</summary>
+    public void RepeatRequests()
+    {
+        foreach (DumpedProcess process in _processes.Values)
+        {
+            PageBitmap waiting = process.StillOwed();
+            waiting.And(process.Requested);
+            foreach (PageRange range in process.Layout.RangesOf(waiting))
+            {
+                _requester.Request(process.Pid, range);
+            }
+        }
+    }
+
+    /// <summary>Ends the service of memory that is complete: reads what events are pending and closes all userfaultfds.</summary>
+    /// <exception cref="InvalidOperationException">Pages are still owed.</exception>
+    public void Close()
+    {
+        if (!Drained.IsCompleted)
+        {
+            throw new InvalidOperationException($"{Counters.Remaining} pages are still owed; to close now could turn them into zeroes");
+        }
+
+        Dispose();
+    }
+
+    /// <summary>
+    /// Ends the service in whatever state it is. While pages are owed it is the keeper's duplicates that make tasks wait for them; without a keeper
+    /// they would read zeroes. Installing threads get an <see cref="OperationCanceledException"/>.
+    /// </summary>
+    public void Dispose()
+    {
+        if (_closing.IsCancellationRequested)
+        {
+            return;
+        }
+
+        _closing.Cancel();
+        _epoll.WakeUp();
+        _faultThread.Join();
+        foreach (AddressSpace space in _spaces.Values)
+        {
+            Release(space);
+        }
+
+        _epoll.Dispose();
+    }
+
+    private DumpedProcess Find(ImagePid pid) =>
+        _processes.TryGetValue(pid, out DumpedProcess? process) ? process : throw new InvalidDataException($"no process {pid} is owed pages");
+
+    private void Serve(AddressSpace space)
+    {
+        _spaces[space.Id] = space;
+        space.Process.Add(space);
+        _epoll.Add(space.Uffd.Descriptor, space.Id);
+    }
+
+    /// <summary>The task exited. For any thread that holds no lock; the first one does it.</summary>
+    private void Retire(AddressSpace space)
+    {
+        if (Release(space) is long pages)
+        {
+            FaultsLog.Gone(_logger, space.Process.Pid, pages);
+            Counters.AddDropped(pages);
+            CompleteWhenDrained();
+        }
+    }
+
+    /// <summary>Closes its descriptor. Returns the pages it was owed; null when another thread was first.</summary>
+    private long? Release(AddressSpace space)
+    {
+        space.Lock.EnterWriteLock();
+        try
+        {
+            if (space.IsGone)
+            {
+                return null;
+            }
+
+            space.IsGone = true;
+            _spaces.TryRemove(space.Id, out _);
+            space.Process.Remove(space);
+            _epoll.Remove(space.Uffd.Descriptor);
+            space.Uffd.Dispose();
+            return space.Owed.DropAll();
+        }
+        finally
+        {
+            space.Lock.ExitWriteLock();
+        }
+    }
+
+    private void CompleteWhenDrained()
+    {
+        if (_restoreFinished.IsSet && Counters.Remaining == 0)
+        {
+            _drained.TrySetResult();
+        }
+    }
+
+    private void Fail(Exception exception) => Failed?.Invoke(exception);
+}

@@ -1,0 +1,246 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using System.Threading.Channels;
+using Google.Protobuf;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Control;
+
+/// <summary>
+/// The control lane as messages. A thread of its own receives; anybody may send. Heartbeats keep it alive and compare the two clocks.
+/// </summary>
+/// <remarks>
+/// Messages wait in a bounded queue: when nobody takes them, the receiving thread waits and the peer's sends do. The channel ends once, for the
+/// first reason that came up; every later receive reports that reason.
+/// </remarks>
+internal sealed class ControlChannel : IDisposable
+{
+    private const int QueuedMessages = 32;
+    private static readonly TimeSpan HeartbeatEvery = TimeSpan.FromSeconds(1);
+
+    /// <summary>Silence after which the peer counts as gone: ten heartbeats lost, or a host that stands still for as long.</summary>
+    private static readonly TimeSpan SilenceLimit = TimeSpan.FromSeconds(20);
+
+    private readonly SocketLane _lane;
+    private readonly Lock _sending = new();
+    private readonly Channel<ControlMessage> _received = Channel.CreateBounded<ControlMessage>(new BoundedChannelOptions(QueuedMessages) { SingleReader = true, SingleWriter = true });
+    private readonly Timer _heartbeat;
+    private readonly Thread _receiver;
+    private long _lastReceived = Environment.TickCount64;
+    private string? _endedBecause;
+
+    internal ControlChannel(SocketLane lane, string name)
+    {
+        _lane = lane;
+        _receiver = new Thread(ReceiveLoop) { IsBackground = true, Name = $"{name} control" };
+        _receiver.Start();
+        _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, TimeSpan.Zero, HeartbeatEvery);
+    }
+
+    /// <summary>The difference between the peer's clock and ours.</summary>
+    internal ClockOffset Clock { get; } = new();
+
+    /// <summary>The lane below, for its byte counters.</summary>
+    internal SocketLane Lane => _lane;
+
+    /// <summary>Sends one message. Throws <see cref="ControlEndedException"/> when the lane has ended.</summary>
+    internal void Send(FrameKind kind, IMessage? body = null)
+    {
+        byte[] payload = body?.ToByteArray() ?? [];
+        if (payload.Length > ProtocolLimits.MaxControlPayloadBytes)
+        {
+            throw new ArgumentException($"a {kind} message of {payload.Length} bytes is beyond the protocol's limit of {ProtocolLimits.MaxControlPayloadBytes}", nameof(body));
+        }
+
+        Write(kind, payload);
+    }
+
+    /// <summary>The next message of the peer. Throws <see cref="ControlEndedException"/> when none will come any more.</summary>
+    internal async ValueTask<ControlMessage> ReceiveAsync(CancellationToken cancellation)
+    {
+        try
+        {
+            return await _received.Reader.ReadAsync(cancellation).ConfigureAwait(false);
+        }
+        catch (ChannelClosedException)
+        {
+            throw new ControlEndedException(_endedBecause!);
+        }
+    }
+
+    /// <summary>The next message, which must be a <typeparamref name="T"/>.</summary>
+    internal async ValueTask<T> ReceiveAsync<T>(CancellationToken cancellation)
+        where T : class, IMessage => (await ReceiveAsync(cancellation).ConfigureAwait(false)).As<T>();
+
+    /// <summary>Says goodbye and closes. Nothing that was sent before is lost.</summary>
+    internal void Close()
+    {
+        try
+        {
+            Write(FrameKind.Goodbye, []);
+        }
+        catch (ControlEndedException)
+        {
+            // The peer said it first.
+        }
+    }
+
+    /// <summary>Tells the peer what it did wrong, once, and closes.</summary>
+    internal void Reject(ProtocolException reason)
+    {
+        try
+        {
+            lock (_sending)
+            {
+                FrameWriter.WriteError(_lane.Output, reason.Code, reason.Message);
+                _lane.Flush();
+            }
+        }
+        catch (SocketException)
+        {
+            // It is gone already.
+        }
+
+        End(reason.Message);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        End("closed on this side");
+        _receiver.Join();
+        _lane.Dispose();
+    }
+
+    private void Write(FrameKind kind, ReadOnlySpan<byte> payload)
+    {
+        try
+        {
+            lock (_sending)
+            {
+                FrameWriter.Write(_lane.Output, kind, 0, payload);
+                _lane.Flush();
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidOperationException)
+        {
+            End(e.Message);
+            throw new ControlEndedException(_endedBecause!);
+        }
+    }
+
+    private void End(string reason)
+    {
+        if (Interlocked.CompareExchange(ref _endedBecause, reason, null) is null)
+        {
+            _heartbeat.Dispose();
+            _lane.Abort();
+            _received.Writer.TryComplete();
+        }
+    }
+
+    private void Beat()
+    {
+        if (Environment.TickCount64 - Interlocked.Read(ref _lastReceived) > SilenceLimit.TotalMilliseconds)
+        {
+            End($"nothing was heard from the peer for {SilenceLimit.TotalSeconds} s");
+            return;
+        }
+
+        Span<byte> now = stackalloc byte[8];
+        BinaryPrimitives.WriteInt64LittleEndian(now, ClockOffset.NowUs);
+        try
+        {
+            Write(FrameKind.Heartbeat, now);
+        }
+        catch (ControlEndedException)
+        {
+            // Whoever sends or receives next is told why.
+        }
+    }
+
+    private void ReceiveLoop()
+    {
+        try
+        {
+            while (true)
+            {
+                ReadResult read = _lane.Read();
+                Interlocked.Exchange(ref _lastReceived, Environment.TickCount64);
+                ReadOnlySequence<byte> buffer = read.Buffer;
+                while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
+                {
+                    if (header.Kind == FrameKind.Goodbye)
+                    {
+                        End("the peer closed the session");
+                        return;
+                    }
+
+                    Handle(header.Kind, payload);
+                }
+
+                _lane.Input.AdvanceTo(buffer.Start, buffer.End);
+                if (read.IsCompleted)
+                {
+                    End("the peer closed the connection");
+                    return;
+                }
+            }
+        }
+        catch (ProtocolException e)
+        {
+            Reject(e);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidOperationException or ChannelClosedException or ControlEndedException)
+        {
+            End(e.Message);
+        }
+    }
+
+    private void Handle(FrameKind kind, in ReadOnlySequence<byte> payload)
+    {
+        switch (kind)
+        {
+            case FrameKind.Error:
+                throw new ControlEndedException(FrameWriter.ParseError(payload).Message);
+            case FrameKind.Heartbeat:
+                Answer(payload);
+                break;
+            case FrameKind.HeartbeatAck:
+                Compare(payload);
+                break;
+            default:
+                // A full queue holds this thread, and through TCP the peer.
+                _received.Writer.WriteAsync(ControlMessage.Parse(kind, payload)).AsTask().GetAwaiter().GetResult();
+                break;
+        }
+    }
+
+    private void Answer(in ReadOnlySequence<byte> payload)
+    {
+        Span<byte> answer = stackalloc byte[16];
+        answer[..8].Clear();
+        payload.Slice(0, Math.Min(8, payload.Length)).CopyTo(answer);
+        BinaryPrimitives.WriteInt64LittleEndian(answer[8..], ClockOffset.NowUs);
+        Write(FrameKind.HeartbeatAck, answer);
+    }
+
+    private void Compare(in ReadOnlySequence<byte> payload)
+    {
+        long now = ClockOffset.NowUs;
+        if (payload.Length != 16)
+        {
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"heartbeat acknowledgement: length {payload.Length} is not 16");
+        }
+
+        Span<byte> times = stackalloc byte[16];
+        payload.CopyTo(times);
+        Clock.Observe(BinaryPrimitives.ReadInt64LittleEndian(times), BinaryPrimitives.ReadInt64LittleEndian(times[8..]), now);
+    }
+}
+
+/// <summary>The control lane has ended; the message says why.</summary>
+internal sealed class ControlEndedException(string reason) : IOException(reason);

@@ -1,0 +1,124 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Threading.Channels;
+using Mono.Unix.Native;
+using PostCopy.Control;
+using PostCopy.HandOff;
+using PostCopy.Linux;
+using Errno = PostCopy.Linux.Errno;
+
+namespace PostCopy.Criu;
+
+/// <summary>
+/// Our end of CRIU's action script (<c>hook.sh</c>): hears of CRIU's steps and answers those that wait. Holding <c>post-dump</c> holds the freeze;
+/// holding <c>post-restore</c> holds a complete copy that has not run.
+/// </summary>
+internal sealed class CriuHook : IDisposable
+{
+    private readonly string _directory;
+    private readonly FileStream _events;
+    private readonly FileStream _answers;
+    private readonly Channel<CriuStep> _steps = Channel.CreateUnbounded<CriuStep>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Thread _listener;
+
+    /// <summary>Lays the script and its FIFOs down in a session's directory and takes ownership of them.</summary>
+    internal CriuHook(string directory)
+    {
+        _directory = directory;
+        using (Stream script = typeof(CriuHook).Assembly.GetManifestResourceStream("hook.sh")!)
+        using (FileStream file = File.Create(ScriptPath))
+        {
+            script.CopyTo(file);
+        }
+
+        TakeOwnership();
+        _events = OpenFifo("events");
+        _answers = OpenFifo("answers");
+        _listener = new Thread(Listen) { IsBackground = true, Name = "criu hook" };
+        _listener.Start();
+    }
+
+    /// <summary>
+    /// What CRIU must run as its action script. CRIU executes a path, without arguments, and the session's directory is mounted noexec on many
+    /// hosts (/run on Debian): so it runs bash, which reads the script because <see cref="AddEnvironment"/> names it in BASH_ENV (bash(1)).
+    /// </summary>
+    internal static string Program => ChildPath.Find("bash") ?? throw new IOException("bash is not on PATH: CRIU's action script needs it");
+
+    /// <summary>What the process that starts CRIU must have in its environment.</summary>
+    internal void AddEnvironment(Dictionary<string, string> environment) => environment["BASH_ENV"] = ScriptPath;
+
+    /// <summary>The record that decides who may run; the script writes it too when its owner has died.</summary>
+    internal WriteOnceRecord Decision => new(Path.Combine(_directory, "decision"));
+
+    /// <summary>Written beside the decision when the right to run came back.</summary>
+    internal WriteOnceRecord Returned => new(Path.Combine(_directory, "returned"));
+
+    /// <summary>True once CRIU came to the point behind which tasks may run.</summary>
+    internal bool MayHaveRun => File.Exists(Path.Combine(_directory, "ran"));
+
+    private string ScriptPath => Path.Combine(_directory, "hook.sh");
+
+    /// <summary>CRIU's next step. Waits for as long as it takes; race it against the end of the process that runs CRIU.</summary>
+    internal ValueTask<CriuStep> NextStepAsync(CancellationToken cancellation) => _steps.Reader.ReadAsync(cancellation);
+
+    /// <summary>A step that was told and not taken yet.</summary>
+    internal bool TryNextStep(out CriuStep step) => _steps.Reader.TryRead(out step);
+
+    /// <summary>Answers the step that waits: yes lets CRIU go on, no makes it fail and undo.</summary>
+    internal void Answer(bool yes)
+    {
+        _answers.Write(yes ? "0\n"u8 : "1\n"u8);
+        _answers.Flush();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // The listener's read returns with this line, whatever CRIU does.
+        _events.Write("close 0\n"u8);
+        _events.Flush();
+        _listener.Join();
+        _events.Dispose();
+        _answers.Dispose();
+    }
+
+    private void TakeOwnership()
+    {
+        using Process self = Process.GetCurrentProcess();
+        string stat = File.ReadAllText("/proc/self/stat");
+        string started = stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[19];
+        string path = Path.Combine(_directory, "owner");
+        File.WriteAllText(path + ".new", string.Create(CultureInfo.InvariantCulture, $"{self.Id} {started}\n"));
+        File.Move(path + ".new", path, overwrite: true);
+    }
+
+    private FileStream OpenFifo(string name)
+    {
+        string path = Path.Combine(_directory, name);
+        if (Syscall.mkfifo(path, FilePermissions.S_IRUSR | FilePermissions.S_IWUSR) != 0)
+        {
+            throw new LinuxException($"mkfifo {path}", (Errno)Stdlib.GetLastError());
+        }
+
+        return new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+    }
+
+    private void Listen()
+    {
+        using StreamReader lines = new(_events, leaveOpen: true);
+        while (lines.ReadLine() is { } line)
+        {
+            long now = ClockOffset.NowUs;
+            string[] words = line.Split(' ');
+            if (words[0] == "close")
+            {
+                break;
+            }
+
+            _ = int.TryParse(words.ElementAtOrDefault(1), CultureInfo.InvariantCulture, out int pid);
+            _steps.Writer.TryWrite(new CriuStep(words[0], pid, now));
+        }
+
+        _steps.Writer.TryComplete();
+    }
+}

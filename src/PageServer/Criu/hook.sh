@@ -1,0 +1,56 @@
+# CRIU's action script, on both sides, read by bash.  CRIU runs it once for every step and goes on only when it ends; a status other than 0
+# refuses the step.
+#
+# It lives in the session's directory, beside two FIFOs: "events" (to postcopy, one line a step) and "answers" (from postcopy).  Both are opened
+# for reading and writing, so that opening never blocks, whoever is alive at the other end.
+#
+# It is CRIU's child and survives postcopy.  While it waits, it looks once a second whether its owner lives; if not, it settles what is
+# still open in the one way that is always safe, and says so in the write-once record "decision".
+cd "${BASH_SOURCE[0]%/*}" || exit 1
+
+tell() { echo "$CRTOOLS_SCRIPT_ACTION ${CRTOOLS_INIT_PID:-0}" 1<>events; }
+
+# The owner is a pid and the time it started, so that another process with the same number is not mistaken for it.
+owner_lives() {
+  local pid started stat
+  read -r pid started <owner || return 1
+  read -r stat 2>/dev/null <"/proc/$pid/stat" || return 1
+  set -- ${stat##*) }
+  [[ ${20} == "$started" ]]
+}
+
+# Waits for the owner's answer and ends with it.  "$1" is run each time the owner is found dead; it may end the script.
+wait_for_answer() {
+  local answer
+  exec 3<>answers
+  tell
+  until read -r -t 1 answer <&3; do
+    owner_lives || "$1"
+  done
+  exit "$answer"
+}
+
+decide() { ln -s "$1" decision 2>/dev/null; decision=$(readlink decision); }
+
+# Nobody can say yes to the destination any more, so the container may run on here; unless somebody did, then it must stay frozen.
+source_abandoned() {
+  decide cancelled
+  [[ $decision == handed-off ]] || exit 1
+}
+
+# The copy has not run, and without its owner nobody would serve its pages: it must not start.
+destination_abandoned() {
+  decide never-ran
+  [[ $decision == never-ran ]] || ln -s never-ran returned 2>/dev/null
+  exit 1
+}
+
+case $CRTOOLS_SCRIPT_ACTION in
+  post-dump) wait_for_answer source_abandoned ;;
+  # CRIU's page server is not used.  Rolling back it must be refused, and after a hand-off there is nobody left to serve.
+  status-ready) exit 1 ;;
+  post-restore) wait_for_answer destination_abandoned ;;
+  pre-resume) : >ran; tell ;;
+  pre-dump | network-lock | post-resume) tell ;;
+esac
+exit 0

@@ -1,0 +1,4 @@
+namespace PostCopy.Migrate;
+
+/// <summary>A step of a migration failed. The message is for the user: what failed, on which side, and what to do next.</summary>
+internal sealed class MigrationException(string message, Exception? inner = null) : IOException(message, inner);

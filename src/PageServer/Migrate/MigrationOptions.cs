@@ -1,0 +1,55 @@
+using PostCopy.Transport;
+
+namespace PostCopy.Migrate;
+
+/// <summary>What to migrate, where to, and how.</summary>
+public sealed record MigrationOptions
+{
+    /// <summary>Id of the runc container on this host.</summary>
+    public required string ContainerId { get; init; }
+
+    /// <summary>Where the destination's agent listens.</summary>
+    public required AgentEndpoint Destination { get; init; }
+
+    /// <summary>File with the token that the agent asks for (0600). Defaults to <c>/etc/postcopy/token</c>.</summary>
+    public string TokenFile { get; init; } = DefaultTokenFile;
+
+    /// <summary>Path of the container's bundle on the destination. Defaults to its path on the source.</summary>
+    public string? DestinationBundle { get; init; }
+
+    /// <summary>Id of the container on the destination. Defaults to its id on the source.</summary>
+    public string? DestinationId { get; init; }
+
+    /// <summary>runc's state directory on this host (<c>runc --root</c>). Defaults to runc's own.</summary>
+    public string? RuncRoot { get; init; }
+
+    /// <summary>When the memory travels. Defaults to <see cref="MigrationMode.PostCopy"/>.</summary>
+    public MigrationMode Mode { get; init; }
+
+    /// <summary>Keep established TCP connections (CRIU's <c>--tcp-established</c>). The container's address must move with it.</summary>
+    public bool TcpEstablished { get; init; }
+
+    /// <summary>A file with further CRIU options, one long option a line without the dashes; used on both sides.</summary>
+    public string? CriuConfigFile { get; init; }
+
+    /// <summary>Allow a destination beyond this machine although the connection is neither encrypted nor proven by certificates.</summary>
+    public bool Insecure { get; init; }
+
+    /// <summary>
+    /// TCP congestion control of the page lanes, if the kernel has it; null for the host's default. Defaults to <c>cubic</c>: on a LAN it moves two to
+    /// three times what <c>bbr</c> does.
+    /// </summary>
+    public string? CongestionControl { get; init; } = "cubic";
+
+    /// <summary>Where sessions keep their state, on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
+    public string StateDirectory { get; init; } = DefaultStateDirectory;
+
+    /// <summary>How long each step before the hand-off may take before the migration rolls back. Defaults to two minutes.</summary>
+    public TimeSpan StepDeadline { get; init; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>Default of <see cref="TokenFile"/>.</summary>
+    public const string DefaultTokenFile = "/etc/postcopy/token";
+
+    /// <summary>Default of <see cref="StateDirectory"/>.</summary>
+    public const string DefaultStateDirectory = "/run/postcopy";
+}

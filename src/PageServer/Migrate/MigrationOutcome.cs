@@ -1,0 +1,20 @@
+namespace PostCopy.Migrate;
+
+/// <summary>Where the container is when a migration has ended.</summary>
+public enum MigrationOutcome
+{
+    /// <summary>It runs on the destination with all of its memory; nothing is left on the source.</summary>
+    Moved,
+
+    /// <summary>It was never touched: this host, or this pair of hosts, cannot do it. It runs on the source.</summary>
+    Refused,
+
+    /// <summary>Something failed, or the user cancelled, before the hand-off. It runs on the source as before.</summary>
+    RolledBack,
+
+    /// <summary>It was handed off, but pages are still owed. The source's frozen copy is kept; tasks that touch a missing page wait.</summary>
+    HandedOff,
+
+    /// <summary>It runs nowhere any more.</summary>
+    Lost,
+}

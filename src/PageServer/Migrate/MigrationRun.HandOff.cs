@@ -1,0 +1,322 @@
+using PostCopy.Control.Messages;
+using PostCopy.Control;
+using PostCopy.Criu;
+using PostCopy.HandOff;
+using PostCopy.Linux;
+using PostCopy.Wire;
+using Decision = PostCopy.Control.Messages.Decision;
+
+namespace PostCopy.Migrate;
+
+/// <summary>Does what the hand-off's state machine says, and nothing about the right to run that it does not say.</summary>
+internal sealed partial class MigrationRun
+{
+    private static readonly TimeSpan CleanUpDeadline = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long a destination whose page lane broke has to say why on the control lane.</summary>
+    private static readonly TimeSpan TimeForExplanation = TimeSpan.FromSeconds(2);
+
+    private SourceState _state = SourceState.Preparing;
+    private Task<ControlMessage>? _nextMessage;
+
+    private async Task AdvanceAsync(SourceInput input)
+    {
+        (SourceState next, SourceActions actions) = SourceHandOff.On(_state, input);
+        Log.Advanced(_logger, _session.Name, _state, input, next, actions);
+        _state = next;
+        SourceInput? follows = null;
+
+        if (actions.HasFlag(SourceActions.FreezeAgain))
+        {
+            _freezer!.Freeze();
+        }
+
+        if (actions.HasFlag(SourceActions.RecordHandedOff))
+        {
+            follows = Record("handed-off");
+        }
+
+        if (actions.HasFlag(SourceActions.RecordCancelled))
+        {
+            follows = Record("cancelled");
+        }
+
+        if (actions.HasFlag(SourceActions.RecordReturned))
+        {
+            _criu!.Hook.Returned.Write("never-ran");
+        }
+
+        if (actions.HasFlag(SourceActions.SayYes))
+        {
+            TrySend(FrameKind.Decision, new Decision { MayRun = true });
+        }
+
+        if (actions.HasFlag(SourceActions.SayNo))
+        {
+            TrySend(FrameKind.Cancel, new Cancel { Reason = _errors.FirstOrDefault() ?? "" });
+        }
+
+        if (actions.HasFlag(SourceActions.Resume))
+        {
+            await ResumeAsync().ConfigureAwait(false);
+        }
+
+        if (actions.HasFlag(SourceActions.Kill))
+        {
+            await KillAsync().ConfigureAwait(false);
+            follows = SourceInput.Killed;
+        }
+
+        if (actions.HasFlag(SourceActions.SayDiscarded))
+        {
+            TrySend(FrameKind.Discarded);
+        }
+
+        if (follows is { } recorded)
+        {
+            await AdvanceAsync(recorded).ConfigureAwait(false);
+        }
+    }
+
+    private SourceInput Record(string word) =>
+        _criu!.Hook.Decision.Write(word) == "handed-off" ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
+
+    // What is lost here is asked for again: the destination repeats its questions, and the record gives the same answers.
+    private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)
+    {
+        try
+        {
+            _control!.Send(kind, body);
+        }
+        catch (ControlEndedException e)
+        {
+            _errors.Add($"the connection to the destination broke ({e.Message})");
+        }
+    }
+
+    /// <summary>Behind the hand-off: waits until the destination has everything, or gives the right to run back, or cannot be reached.</summary>
+    private async Task<MigrationOutcome> FinishAsync()
+    {
+        if (_state == SourceState.RolledBack)
+        {
+            return await RolledBackAsync().ConfigureAwait(false);
+        }
+
+        _progress.Enter(MigrationPhase.Draining);
+        try
+        {
+            while (_state == SourceState.HandedOff)
+            {
+                await HandleAsync(await ReceiveOrBrokenAsync(CancellationToken.None).ConfigureAwait(false)).ConfigureAwait(false);
+            }
+        }
+        catch (IOException e)
+        {
+            _progress.Enter(MigrationPhase.Stalled);
+            _errors.Add($"{e.Message}; {_progress.PagesRemaining} pages are still owed to the destination. " +
+                $"The frozen copy stays here (session directory {_criu!.Directory}); do not resume it: the container may be running on {_options.Destination}");
+            _keepFiles = true;
+            return MigrationOutcome.HandedOff;
+        }
+
+        return _state == SourceState.RolledBack ? await RolledBackAsync().ConfigureAwait(false) : await MovedAsync().ConfigureAwait(false);
+    }
+
+    private async Task HandleAsync(ControlMessage message)
+    {
+        switch (message.Kind)
+        {
+            case FrameKind.Ask:
+                await AdvanceAsync(SourceInput.PeerAsks).ConfigureAwait(false);
+                break;
+            case FrameKind.Resumed:
+                _times.ResumedUs = _control!.Clock.ToOurUs(message.As<Resumed>().ResumedUs);
+                break;
+            case FrameKind.Progress:
+                _progress.Tell(message.As<Progress>());
+                break;
+            case FrameKind.Drained:
+                _drained = message.As<Drained>();
+                _times.DrainedUs = _control!.Clock.ToOurUs(_drained.DrainedUs);
+                _progress.Enter(MigrationPhase.Discarding);
+                await AdvanceAsync(SourceInput.PeerDrained).ConfigureAwait(false);
+                break;
+            case FrameKind.NeverRan:
+                _errors.AddRange(message.As<NeverRan>().Errors.Select(static error => "destination: " + error));
+                await AdvanceAsync(SourceInput.PeerNeverRan).ConfigureAwait(false);
+                break;
+            case FrameKind.Failed:
+                throw new MigrationException("destination: " + message.As<Failed>().Error);
+            default:
+                throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {message.Kind} frame came while pages were owed");
+        }
+    }
+
+    private async Task<MigrationOutcome> RolledBackAsync()
+    {
+        if (_keepFiles)
+        {
+            return MigrationOutcome.HandedOff;
+        }
+
+        _progress.Enter(MigrationPhase.RollingBack);
+        try
+        {
+            // The destination confirms that it destroyed its copy; whether it does changes nothing about who may run.
+            using CancellationTokenSource deadline = new(CleanUpDeadline);
+            ControlMessage message;
+            do
+            {
+                message = await ReceiveOrBrokenAsync(deadline.Token).ConfigureAwait(false);
+            }
+            while (message.Kind != FrameKind.NeverRan);
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException)
+        {
+            _errors.Add($"the destination did not confirm that its copy is gone ({e.Message}); it was never allowed to run and its agent removes it");
+        }
+
+        return MigrationOutcome.RolledBack;
+    }
+
+    private async Task<MigrationOutcome> MovedAsync()
+    {
+        using CancellationTokenSource deadline = new(CleanUpDeadline);
+        try
+        {
+            await _runc!.DeleteAsync(_options.ContainerId, deadline.Token).ConfigureAwait(false);
+            await _networkLock!.RemoveAsync(deadline.Token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException)
+        {
+            _errors.Add($"the container has moved, but something of it is left here: {e.Message}");
+        }
+
+        _progress.Enter(MigrationPhase.Done);
+        return MigrationOutcome.Moved;
+    }
+
+    /// <summary>Lets CRIU undo the dump. The tasks run again when this returns, or an error says why not.</summary>
+    private async Task ResumeAsync()
+    {
+        if (_checkpoint is null)
+        {
+            return;
+        }
+
+        // Should CRIU not have come to its question yet, the answer waits for it.
+        _criu!.Hook.Answer(yes: false);
+        using CancellationTokenSource deadline = new(CleanUpDeadline);
+        try
+        {
+            await _checkpoint.WaitAsync(deadline.Token).ConfigureAwait(false);
+            _freezer?.Thaw();
+        }
+        catch (Exception e) when (e is OperationCanceledException or IOException)
+        {
+            _keepFiles = true;
+            _errors.Add($"CRIU has not let the container go ({e.Message}): its log is {_criu.DumpLog}, runc's process is {_checkpoint.Pid}. Killing criu lets the container run on here");
+        }
+    }
+
+    /// <summary>
+    /// Removes the frozen copy without CRIU's page server: whoever connected to that could otherwise decide about the tasks. CRIU then finds
+    /// nothing to detach from and fails, which is what is wanted.
+    /// </summary>
+    private async Task KillAsync()
+    {
+        using CancellationTokenSource deadline = new(CleanUpDeadline);
+        try
+        {
+            foreach (int pid in _freezer!.Processes())
+            {
+                ProcessSignal.Kill(pid);
+            }
+
+            _freezer.Thaw();
+            while (_freezer.Processes().Count > 0)
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(1), deadline.Token).ConfigureAwait(false);
+            }
+
+            _criu!.Hook.Answer(yes: true);
+            await _checkpoint!.WaitAsync(deadline.Token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is OperationCanceledException or IOException)
+        {
+            _keepFiles = true;
+            _errors.Add($"the container has moved, but its frozen copy here could not be removed ({e.Message}); kill the processes in {_freezer!.Directory}");
+        }
+    }
+
+    private Task<CriuStep> NextStepAsync(string what, CancellationToken cancellation) => WithDeadlineAsync(what, async token =>
+    {
+        Task<CriuStep> step = _criu!.Hook.NextStepAsync(token).AsTask();
+        if (await Task.WhenAny(step, _checkpoint!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
+        {
+            token.ThrowIfCancellationRequested();
+            throw new MigrationException($"CRIU could not dump the container: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine}");
+        }
+
+        return await step.ConfigureAwait(false);
+    }, cancellation);
+
+    private Task<T> ReceiveAsync<T>(string what, CancellationToken cancellation)
+        where T : class, Google.Protobuf.IMessage => WithDeadlineAsync(what, async token => (await ReceiveExpectedAsync(token).ConfigureAwait(false)).As<T>(), cancellation);
+
+    private async Task AwaitKindAsync(FrameKind kind, TimeSpan deadline, CancellationToken cancellation)
+    {
+        using CancellationTokenSource limited = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limited.CancelAfter(deadline);
+        while (true)
+        {
+            ControlMessage message = await ReceiveExpectedAsync(limited.Token).ConfigureAwait(false);
+            if (message.Kind == kind)
+            {
+                return;
+            }
+
+            _progress.Tell(message.As<Progress>());
+        }
+    }
+
+    /// <summary>A message before the hand-off, where a refusal of the destination ends the attempt.</summary>
+    private async Task<ControlMessage> ReceiveExpectedAsync(CancellationToken cancellation)
+    {
+        ControlMessage received = await ReceiveOrBrokenAsync(cancellation).ConfigureAwait(false);
+        return received.Body is NeverRan refusal
+            ? throw new MigrationException("the destination could not restore the container: " + (refusal.Errors.Count > 0 ? string.Join("; ", refusal.Errors) : "it gave no reason"))
+            : received;
+    }
+
+    /// <summary>The destination's next message. A broken page lane ends the wait, unless the destination explains itself.</summary>
+    private async Task<ControlMessage> ReceiveOrBrokenAsync(CancellationToken cancellation)
+    {
+        // Cancelling or a broken lane must not lose a message: what was not taken is taken by the next call.
+        _nextMessage ??= _control!.ReceiveAsync(CancellationToken.None).AsTask();
+        await Task.WhenAny(_nextMessage, _lanes!.Broken).WaitAsync(cancellation).ConfigureAwait(false);
+        await Task.WhenAny(_nextMessage, Task.Delay(TimeForExplanation, cancellation)).ConfigureAwait(false);
+        if (!_nextMessage.IsCompleted)
+        {
+            throw new MigrationException(await _lanes.Broken.ConfigureAwait(false));
+        }
+
+        Task<ControlMessage> message = _nextMessage;
+        _nextMessage = null;
+        return await message.ConfigureAwait(false);
+    }
+
+    private async Task<T> WithDeadlineAsync<T>(string what, Func<CancellationToken, Task<T>> step, CancellationToken cancellation)
+    {
+        using CancellationTokenSource limited = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limited.CancelAfter(_options.StepDeadline);
+        try
+        {
+            return await step(limited.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            throw new MigrationException($"{what} took longer than {_options.StepDeadline.TotalSeconds} s");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+using System.Net.Sockets;
+using Google.Protobuf;
+using PostCopy.Control;
+using PostCopy.Memory;
+
+namespace PostCopy.Migrate;
+
+/// <summary>What the user is told in the end.</summary>
+internal sealed partial class MigrationRun
+{
+    private static bool IsFailure(Exception e) =>
+        e is IOException or SocketException or OperationCanceledException or UnauthorizedAccessException or InvalidProtocolBufferException;
+
+    private static string Explain(Exception e) => e is OperationCanceledException ? "cancelled before the hand-off" : e.Message;
+
+    private MigrationReport Report(MigrationOutcome outcome)
+    {
+        _times.EndedUs = ClockOffset.NowUs;
+        (ulong _, ulong demanded, ulong resent) = _plan?.Counters ?? default;
+        ulong total = _plan?.TotalPages ?? 0;
+        double seizedUs = _times.SeizedUs == 0 ? _times.PreDumpUs : _times.SeizedUs;
+        double transferMs = Timeline.Ms(_times.BuiltUs, _times.DrainedUs);
+        return new MigrationReport
+        {
+            Outcome = outcome,
+            Session = _session.Name,
+            Mode = _options.Mode,
+            FreezeMs = Timeline.Ms(_times.PreDumpUs, seizedUs),
+            DumpMs = Timeline.Ms(seizedUs, _times.DumpedUs),
+            ImagesMs = Timeline.Ms(_times.DumpedUs, _times.ImagesCompleteUs),
+            RestoreMs = Timeline.Ms(_times.ImagesCompleteUs, _times.BuiltUs),
+            DowntimeMs = Timeline.Ms(_times.PreDumpUs, _times.ResumedUs),
+            DowntimeErrorMs = _times.ResumedUs == 0 ? 0 : Math.Round(_control!.Clock.ErrorUs / 1000, 3),
+            DrainMs = Math.Max(0, Timeline.Ms(_times.ResumedUs, _times.DrainedUs)),
+            TotalMs = Timeline.Ms(_times.BegunUs, _times.EndedUs),
+            Pages = new PageCounts
+            {
+                Total = total,
+                Zero = _server?.ZeroPages ?? 0,
+                Pushed = _server?.PushedPages ?? 0,
+                Faulted = demanded,
+                Resent = resent,
+                Dropped = _drained.DroppedPages,
+            },
+            Faults = new FaultCounts { Count = _drained.Faults, P50Us = _drained.FaultP50Us, P99Us = _drained.FaultP99Us, MaxUs = _drained.FaultMaxUs },
+            BytesOnWire = (_lanes?.Bytes ?? 0) + ControlBytes,
+            RateMBps = transferMs == 0 ? 0 : Math.Round(PageSize.ToBytes(total) / 1e3 / transferMs, 1),
+            Policy = _plan?.PolicyName ?? "",
+            Errors = _errors,
+        };
+    }
+}

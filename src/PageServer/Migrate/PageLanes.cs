@@ -1,0 +1,70 @@
+using System.Net.Sockets;
+using PostCopy.Pages;
+using PostCopy.Serve;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Migrate;
+
+/// <summary>The demand and the push lane of a migration, each with a thread that serves it from start to end.</summary>
+internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposable
+{
+    private readonly TaskCompletionSource<string> _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly List<Thread> _threads = [];
+    private volatile bool _closing;
+
+    /// <summary>Completes with the reason when a lane cannot go on: the pages that are still owed will not arrive.</summary>
+    internal Task<string> Broken => _broken.Task;
+
+    /// <summary>Bytes on both lanes, in both directions.</summary>
+    internal ulong Bytes => demand.BytesReceived + demand.BytesSent + push.BytesReceived + push.BytesSent;
+
+    /// <summary>Begins to answer page requests.</summary>
+    internal void StartDemand(PageServerSession session) => Run("demand", demand, () => session.ServeDemandAsync(demand, CancellationToken.None));
+
+    /// <summary>Begins to push.</summary>
+    internal void StartPush(PageServerSession session)
+    {
+        Run("push", push, () => session.PushAsync(push.Output, CancellationToken.None));
+        Run("push acks", push, () => session.ReadAcknowledgementsAsync(push.Input, CancellationToken.None));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _closing = true;
+        demand.Abort();
+        push.Abort();
+        _threads.ForEach(static thread => thread.Join());
+        demand.Dispose();
+        push.Dispose();
+    }
+
+    private void Run(string name, SocketLane lane, Func<Task> serve)
+    {
+        Thread thread = new(() =>
+        {
+            try
+            {
+                // Over a socket lane everything completes on this thread.
+                serve().GetAwaiter().GetResult();
+            }
+            catch (ProtocolException e)
+            {
+                LaneOpening.Refuse(lane, e);
+                _broken.TrySetResult(e.Message);
+            }
+            catch (Exception e) when (e is SocketException or IOException or InvalidOperationException or ObjectDisposedException or PageSourceException)
+            {
+                if (!_closing)
+                {
+                    lane.Abort();
+                    _broken.TrySetResult($"the {name} lane failed: {e.Message}");
+                }
+            }
+        })
+        { IsBackground = true, Name = $"postcopy {name}" };
+        _threads.Add(thread);
+        thread.Start();
+    }
+}

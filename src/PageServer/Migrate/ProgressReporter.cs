@@ -1,0 +1,51 @@
+using System.Diagnostics;
+using PostCopy.Control.Messages;
+
+namespace PostCopy.Migrate;
+
+/// <summary>Turns what happens into <see cref="MigrationProgress"/> for whoever watches.</summary>
+internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Func<ulong> bytesOnWire)
+{
+    private readonly Stopwatch _elapsed = Stopwatch.StartNew();
+    private MigrationPhase _phase;
+    private ulong _pagesTotal;
+    private ulong _faults;
+    private ulong _lastBytes;
+    private TimeSpan _lastLook;
+
+    internal ulong PagesTotal
+    {
+        get => _pagesTotal;
+        set => _pagesTotal = PagesRemaining = value;
+    }
+
+    internal ulong PagesRemaining { get; private set; }
+
+    internal void Enter(MigrationPhase phase)
+    {
+        _phase = phase;
+        if (phase is MigrationPhase.Discarding or MigrationPhase.Done)
+        {
+            PagesRemaining = 0;
+        }
+
+        Look();
+    }
+
+    internal void Tell(Progress progress)
+    {
+        PagesRemaining = progress.RemainingPages;
+        _faults = progress.Faults;
+        Look();
+    }
+
+    private void Look()
+    {
+        ulong bytes = bytesOnWire();
+        TimeSpan now = _elapsed.Elapsed;
+        double seconds = (now - _lastLook).TotalSeconds;
+        double rate = seconds > 0 ? (bytes - _lastBytes) / seconds : 0;
+        (_lastBytes, _lastLook) = (bytes, now);
+        watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate));
+    }
+}

@@ -1,0 +1,99 @@
+using System.Collections.Concurrent;
+using System.Collections.Frozen;
+using Microsoft.Win32.SafeHandles;
+using PostCopy.Linux;
+using PostCopy.Memory;
+
+namespace PostCopy.Pages;
+
+/// <summary>
+/// Memory of frozen tasks, read by process_vm_readv(2) straight into the caller's buffer. What that call may not read (PROT_NONE mappings) comes
+/// from <c>/proc/PID/mem</c>, which ignores the protection (proc(5)).
+/// </summary>
+internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
+{
+    private readonly FrozenDictionary<ImagePid, int> _hostPids;
+    private readonly ConcurrentDictionary<int, SafeFileHandle> _memFiles = new();
+
+    /// <param name="hostPids">The pid, in our own pid namespace, of every process in the images.</param>
+    internal ProcessPageSource(IReadOnlyDictionary<ImagePid, int> hostPids) => _hostPids = hostPids.ToFrozenDictionary();
+
+    /// <inheritdoc/>
+    public int Read(ImagePid addressSpace, ulong address, Span<byte> destination)
+    {
+        if (!_hostPids.TryGetValue(addressSpace, out int pid))
+        {
+            throw new PageSourceException($"process {addressSpace} of the images is not one of the frozen tasks");
+        }
+
+        int done = 0;
+        while (done < destination.Length)
+        {
+            int bytes = ReadOnce(pid, address + (ulong)done, destination[done..]);
+            if (bytes == 0)
+            {
+                bytes = ReadProtected(pid, address + (ulong)done, destination.Slice(done, PageSize.Bytes));
+                if (bytes < PageSize.Bytes)
+                {
+                    break;
+                }
+            }
+
+            done += bytes;
+        }
+
+        return done;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SafeFileHandle file in _memFiles.Values)
+        {
+            file.Dispose();
+        }
+    }
+
+    private static int ReadOnce(int pid, ulong address, Span<byte> destination)
+    {
+        fixed (byte* target = destination)
+        {
+            Libc.iovec local = new() { iov_base = (nuint)target, iov_len = (nuint)destination.Length };
+            Libc.iovec remote = new() { iov_base = (nuint)address, iov_len = (nuint)destination.Length };
+            while (true)
+            {
+                nint read = Libc.process_vm_readv(pid, &local, 1, &remote, 1, 0);
+                if (read >= 0)
+                {
+                    return (int)PageSize.AlignDown((ulong)read);
+                }
+
+                switch (LinuxException.LastErrno)
+                {
+                    case Errno.EINTR:
+                        continue;
+                    case Errno.EFAULT:
+                        return 0;
+                    case var errno:
+                        throw new PageSourceException(
+                            $"memory of frozen pid {pid} at {address:x} cannot be read",
+                            new LinuxException($"process_vm_readv of pid {pid} at {address:x}", errno));
+                }
+            }
+        }
+    }
+
+    private int ReadProtected(int pid, ulong address, Span<byte> page)
+    {
+        SafeFileHandle file = _memFiles.GetOrAdd(pid, static p => File.OpenHandle($"/proc/{p}/mem"));
+        try
+        {
+            return RandomAccess.Read(file, page, (long)address);
+        }
+        catch (IOException)
+        {
+            // EIO: nothing is mapped there. The caller sees a short read and decides.
+            return 0;
+        }
+    }
+}

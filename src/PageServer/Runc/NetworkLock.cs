@@ -1,0 +1,56 @@
+using Microsoft.Win32.SafeHandles;
+using PostCopy.Linux;
+
+namespace PostCopy.Runc;
+
+/// <summary>
+/// The rules by which CRIU cuts a dumped container off (chain <c>CRIU</c> in its network namespace). After a successful dump they stay: in a
+/// namespace that has a name, and so outlives the container, they would keep whatever comes next off the network.
+/// </summary>
+internal sealed class NetworkLock : IDisposable
+{
+    private readonly SafeFileHandle? _namespace;
+
+    private NetworkLock(SafeFileHandle? networkNamespace) => _namespace = networkNamespace;
+
+    /// <summary>Takes hold of a container's network namespace while its tasks still exist; of nothing when it is our own.</summary>
+    internal static NetworkLock Of(int initPid)
+    {
+        string path = $"/proc/{initPid}/ns/net";
+        bool isOurs = File.ResolveLinkTarget(path, returnFinalTarget: false)?.Name == File.ResolveLinkTarget("/proc/self/ns/net", returnFinalTarget: false)?.Name;
+        return new NetworkLock(isOurs ? null : File.OpenHandle(path));
+    }
+
+    /// <summary>Removes the rules that are there. Throws <see cref="RuncException"/> with what is left and how to remove it.</summary>
+    internal async Task RemoveAsync(CancellationToken cancellation)
+    {
+        if (_namespace is null || ChildPath.Find("nsenter") is not { } nsenter)
+        {
+            return;
+        }
+
+        foreach (string iptables in (string[])["iptables", "ip6tables"])
+        {
+            if (ChildPath.Find(iptables) is null || !(await RunAsync(nsenter, [iptables, "-w", "-n", "-L", "CRIU"], cancellation).ConfigureAwait(false)).Status.IsSuccess)
+            {
+                continue;
+            }
+
+            foreach (string arguments in (string[])["-D INPUT -j CRIU", "-D OUTPUT -j CRIU", "-F CRIU", "-X CRIU"])
+            {
+                CapturedChild child = await RunAsync(nsenter, [iptables, "-w", .. arguments.Split(' ')], cancellation).ConfigureAwait(false);
+                if (!child.Status.IsSuccess)
+                {
+                    throw new RuncException($"CRIU's network lock could not be removed from the container's network namespace ({iptables} {arguments}: {child.Error.Trim()}); remove its chain CRIU by hand");
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _namespace?.Dispose();
+
+    private Task<CapturedChild> RunAsync(string nsenter, string[] command, CancellationToken cancellation) =>
+        // The child opens the namespace through our descriptor: it has no other name any more.
+        CapturedChild.RunAsync(nsenter, [$"--net=/proc/{Environment.ProcessId}/fd/{_namespace!.DangerousGetHandle()}", "--", .. command], null, null, cancellation);
+}

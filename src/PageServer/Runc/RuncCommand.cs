@@ -1,0 +1,64 @@
+using System.Text.Json;
+using PostCopy.Linux;
+
+namespace PostCopy.Runc;
+
+/// <summary>The runc program with one state directory: looks containers up, starts its long-running commands, removes containers.</summary>
+internal sealed class RuncCommand(string? root)
+{
+    private readonly string _path = ChildPath.Find("runc") ?? throw new RuncException("runc is not on PATH: install it (apt-get install runc)");
+
+    /// <summary>The container, or null when runc knows none with this id.</summary>
+    internal async Task<RuncContainer?> FindAsync(string id, CancellationToken cancellation)
+    {
+        CapturedChild state = await RunAsync(["state", id], cancellation).ConfigureAwait(false);
+        if (!state.Status.IsSuccess)
+        {
+            return state.Error.Contains("does not exist", StringComparison.Ordinal) ? null : throw new RuncException($"runc state {id}: {LastLine(state.Error)}");
+        }
+
+        try
+        {
+            using JsonDocument json = JsonDocument.Parse(state.Output);
+            JsonElement container = json.RootElement;
+            return new RuncContainer(
+                id,
+                container.GetProperty("pid").GetInt32(),
+                container.GetProperty("status").GetString() ?? "",
+                container.GetProperty("bundle").GetString() ?? "");
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new RuncException($"runc state {id} answers what this program does not understand: {e.Message}");
+        }
+    }
+
+    /// <summary>Starts <c>runc checkpoint --lazy-pages</c>; CRIU's hook tells how far it is.</summary>
+    internal ChildProcess StartCheckpoint(string id, string imageDirectory, string workDirectory, IReadOnlyDictionary<string, string> environment, ChildOutput output) =>
+        Start(["checkpoint", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, id], environment, output);
+
+    /// <summary>Starts <c>runc restore --lazy-pages</c>, which expects the lazy-pages socket in <paramref name="workDirectory"/>.</summary>
+    internal ChildProcess StartRestore(string id, string bundle, string imageDirectory, string workDirectory, IReadOnlyDictionary<string, string> environment, ChildOutput output) =>
+        Start(["restore", "--detach", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, "--bundle", bundle, id], environment, output);
+
+    /// <summary>Removes a container and kills what is left of it. No error when it is gone already.</summary>
+    internal async Task DeleteAsync(string id, CancellationToken cancellation)
+    {
+        CapturedChild deleted = await RunAsync(["delete", "--force", id], cancellation).ConfigureAwait(false);
+        if (!deleted.Status.IsSuccess && !deleted.Error.Contains("does not exist", StringComparison.Ordinal))
+        {
+            throw new RuncException($"runc delete {id}: {LastLine(deleted.Error)}");
+        }
+    }
+
+    private Task<CapturedChild> RunAsync(string[] arguments, CancellationToken cancellation) =>
+        CapturedChild.RunAsync(_path, WithRoot(arguments), null, null, cancellation);
+
+    // In a session of its own: the terminal's Ctrl-C is for us, and we decide what can still be undone.
+    private ChildProcess Start(string[] arguments, IReadOnlyDictionary<string, string> environment, ChildOutput output) =>
+        ChildProcess.Start(_path, WithRoot(arguments), environment, output.Descriptors, newSession: true);
+
+    private string[] WithRoot(string[] arguments) => root is null ? arguments : ["--root", root, .. arguments];
+
+    private static string LastLine(string text) => text.TrimEnd().Split('\n')[^1];
+}

@@ -1,0 +1,139 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using PostCopy.Memory;
+using PostCopy.Pages;
+using PostCopy.Wire;
+
+namespace PostCopy.Serve;
+
+/// <summary>
+/// Serves the pages of one migration over two lanes: demand (a request, its pages) and push (everything else, in the order of a policy).
+/// </summary>
+/// <remarks>
+/// Each lane is a duplex pipe with a loop of its own; over blocking sockets a loop runs to completion on its own thread. The lanes share nothing
+/// but the <see cref="PushPlan"/>, so a push never delays a demanded page by more than the time one frame takes to read.
+/// </remarks>
+internal sealed class PageServerSession(IPageSource source, PushPlan plan)
+{
+    private ulong _zeroPages;
+    private ulong _pushedPages;
+    private ulong _acknowledged;
+
+    /// <summary>Pages sent as a zero bit, on either lane.</summary>
+    internal ulong ZeroPages => Interlocked.Read(ref _zeroPages);
+
+    /// <summary>Pages sent on the push lane.</summary>
+    internal ulong PushedPages => Interlocked.Read(ref _pushedPages);
+
+    /// <summary>Highest push frame that the destination has installed, with all before it.</summary>
+    internal ulong Acknowledged => Interlocked.Read(ref _acknowledged);
+
+    /// <summary>
+    /// Answers page requests until the peer says goodbye or closes. Returns then; throws <see cref="ProtocolException"/> when the peer asks for
+    /// what it is not owed, <see cref="PageSourceException"/> when the memory cannot be read: neither answers with anything but the true bytes.
+    /// </summary>
+    internal async Task ServeDemandAsync(IDuplexPipe lane, CancellationToken cancellation)
+    {
+        while (true)
+        {
+            ReadResult read = await lane.Input.ReadAsync(cancellation).ConfigureAwait(false);
+            ReadOnlySequence<byte> buffer = read.Buffer;
+            while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
+            {
+                if (header.Kind == FrameKind.Goodbye)
+                {
+                    return;
+                }
+
+                if (header.Kind != FrameKind.PageRequest)
+                {
+                    throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame has no place on the demand lane");
+                }
+
+                Answer(lane.Output, header.Id, PageRequest.Parse(payload));
+            }
+
+            lane.Input.AdvanceTo(buffer.Start, buffer.End);
+            FlushResult flushed = await lane.Output.FlushAsync(cancellation).ConfigureAwait(false);
+            if (read.IsCompleted || flushed.IsCompleted)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Pushes until nothing is unsent, says so, and returns. Back-pressure is the pipe's: a flush that does not complete holds the loop.
+    /// </summary>
+    internal async Task PushAsync(PipeWriter output, CancellationToken cancellation)
+    {
+        ulong sequence = 0;
+        while (plan.TryTake(ProtocolLimits.MaxPagesPerFrame, out ImagePid pid, out PageRange run))
+        {
+            WritePages(output, ++sequence, pid, run);
+            Interlocked.Add(ref _pushedPages, run.PageCount);
+            FlushResult flushed = await output.FlushAsync(cancellation).ConfigureAwait(false);
+            if (flushed.IsCompleted)
+            {
+                throw new IOException("the destination closed the push lane before all pages were sent");
+            }
+        }
+
+        FrameWriter.WriteEmpty(output, FrameKind.PushDone, sequence);
+        await output.FlushAsync(cancellation).ConfigureAwait(false);
+    }
+
+    /// <summary>Reads the destination's acknowledgements of pushed frames until it closes the lane.</summary>
+    internal async Task ReadAcknowledgementsAsync(PipeReader input, CancellationToken cancellation)
+    {
+        while (true)
+        {
+            ReadResult read = await input.ReadAsync(cancellation).ConfigureAwait(false);
+            ReadOnlySequence<byte> buffer = read.Buffer;
+            while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out _))
+            {
+                if (header.Kind == FrameKind.Goodbye)
+                {
+                    return;
+                }
+
+                if (header.Kind != FrameKind.Ack || header.Id < _acknowledged)
+                {
+                    throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame with id {header.Id} behind acknowledgement {_acknowledged} on the push lane");
+                }
+
+                Interlocked.Exchange(ref _acknowledged, header.Id);
+            }
+
+            input.AdvanceTo(buffer.Start, buffer.End);
+            if (read.IsCompleted)
+            {
+                return;
+            }
+        }
+    }
+
+    private void Answer(PipeWriter output, ulong requestId, PageRequest request)
+    {
+        if (!plan.TryDemand(request.Pid, request.Range))
+        {
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"request {requestId} asks for {request.Range} of process {request.Pid}, which this session does not owe");
+        }
+
+        WritePages(output, requestId, request.Pid, request.Range);
+    }
+
+    private void WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
+    {
+        int bytes = (int)range.ByteCount;
+        Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes)[..(PagesFrame.PrefixBytes + bytes)];
+        int read = source.Read(pid, range.Start, frame[PagesFrame.PrefixBytes..]);
+        if (read != bytes)
+        {
+            throw new PageSourceException($"page {range.Start + (ulong)read:x} of process {pid} cannot be read on the source although the images owe it");
+        }
+
+        output.Advance(PagesFrame.Finish(frame, id, pid, range, out int zeroPages));
+        Interlocked.Add(ref _zeroPages, (ulong)zeroPages);
+    }
+}

@@ -1,0 +1,68 @@
+using PostCopy.Memory;
+
+namespace PostCopy.Serve;
+
+/// <summary>
+/// The one place where the push lane and the demand lane meet: what is still unsent, and what to push next. Every page leaves at most once,
+/// except a page that is demanded while its push is still under way: that one is answered again at once.
+/// </summary>
+/// <remarks>Thread-safe. The lock is held for a few dozen instructions, never across a system call.</remarks>
+internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
+{
+    private readonly Lock _lock = new();
+    private ulong _demanded;
+    private ulong _resent;
+
+    /// <summary>Pages owed at the start.</summary>
+    internal ulong TotalPages => unsent.Total;
+
+    /// <summary>The name of the policy in force.</summary>
+    internal string PolicyName => policy.Name;
+
+    /// <summary>Pages not sent yet, pages sent on demand, and pages demanded after they had been pushed already.</summary>
+    internal (ulong Remaining, ulong Demanded, ulong Resent) Counters
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return (unsent.Remaining, _demanded, _resent);
+            }
+        }
+    }
+
+    /// <summary>Takes the next run to push and counts it as sent.</summary>
+    internal bool TryTake(int maxPages, out ImagePid pid, out PageRange run)
+    {
+        lock (_lock)
+        {
+            if (!policy.TryNext(unsent, maxPages, out int space, out run))
+            {
+                pid = default;
+                return false;
+            }
+
+            unsent.MarkSent(space, run);
+            pid = unsent.PidOf(space);
+            return true;
+        }
+    }
+
+    /// <summary>Counts demanded pages as sent. False when the source never owed them: the peer asks for what is none of its business.</summary>
+    internal bool TryDemand(ImagePid pid, PageRange range)
+    {
+        lock (_lock)
+        {
+            if (!unsent.TryGetSpace(pid, out int space) || !unsent.Owes(space, range))
+            {
+                return false;
+            }
+
+            ulong fresh = unsent.MarkSent(space, range);
+            _demanded += fresh;
+            _resent += range.PageCount - fresh;
+            policy.OnFault(space, range.Start);
+            return true;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+using System.Diagnostics;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using PostCopy.Buffers;
+
+namespace PostCopy.Transport;
+
+/// <summary>
+/// A duplex pipe over a blocking socket. Reading receives and flushing sends on the calling thread, so every read and flush is complete when it
+/// returns: a loop over this lane, written with await, runs on the thread that started it and never hops to another.
+/// </summary>
+/// <remarks>
+/// One thread may read while another writes. <see cref="Abort"/> may be called from any thread and ends both. Memory comes from a
+/// <see cref="PagePool"/>: what a reader sees stays where it is until it is advanced over, and may be given to the kernel.
+/// </remarks>
+internal sealed class SocketLane : IDuplexPipe, IDisposable
+{
+    private readonly Socket _socket;
+    private readonly Reader _reader;
+    private readonly Writer _writer;
+    private int _aborted;
+
+    internal SocketLane(Socket socket, PagePool pool)
+    {
+        _socket = socket;
+        PipeOptions options = new(
+            pool,
+            PipeScheduler.Inline,
+            PipeScheduler.Inline,
+            // One thread owns both ends: it cannot wait for itself. What bounds the pipe is that it receives only when it has nothing left to parse.
+            pauseWriterThreshold: 0,
+            minimumSegmentSize: PagePool.BlockBytes,
+            useSynchronizationContext: false);
+        _reader = new Reader(socket, new Pipe(options));
+        _writer = new Writer(socket, new Pipe(options));
+    }
+
+    /// <inheritdoc/>
+    public PipeReader Input => _reader;
+
+    /// <inheritdoc/>
+    public PipeWriter Output => _writer;
+
+    /// <summary>Bytes received so far; readable from any thread.</summary>
+    internal ulong BytesReceived => _reader.Bytes;
+
+    /// <summary>Bytes sent so far; readable from any thread.</summary>
+    internal ulong BytesSent => _writer.Bytes;
+
+    /// <summary>The other end, for messages.</summary>
+    internal string Peer => _socket.RemoteEndPoint?.ToString() is { Length: > 0 } peer ? peer : "local peer";
+
+    /// <summary>What has arrived and is not consumed yet; receives when that is nothing, or nothing new.</summary>
+    internal ReadResult Read() => _reader.Read();
+
+    /// <summary>Sends what was written.</summary>
+    internal void Flush() => _writer.Flush();
+
+    /// <summary>Ends the connection: reads and flushes under way on other threads return or throw at once.</summary>
+    internal void Abort()
+    {
+        if (Interlocked.Exchange(ref _aborted, 1) != 0)
+        {
+            return;
+        }
+
+        try
+        {
+            _socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (SocketException)
+        {
+            // Not connected any more: as good as shut down.
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Abort();
+        _socket.Dispose();
+        _reader.Complete();
+        _writer.Complete();
+    }
+
+    /// <summary>Makes what was written readable at the pipe's other end. Without a threshold to wait for, it completes at once.</summary>
+    private static void Commit(Pipe pipe)
+    {
+        ValueTask<FlushResult> flush = pipe.Writer.FlushAsync(CancellationToken.None);
+        Debug.Assert(flush.IsCompleted, "the pipe has no threshold to wait for");
+        flush.GetAwaiter().GetResult();
+    }
+
+    private sealed class Reader(Socket socket, Pipe pipe) : PipeReader
+    {
+        private ulong _bytes;
+
+        internal ulong Bytes => Interlocked.Read(ref _bytes);
+
+        public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new ValueTask<ReadResult>(Read());
+        }
+
+        internal ReadResult Read()
+        {
+            if (!pipe.Reader.TryRead(out ReadResult result))
+            {
+                int received = socket.Receive(pipe.Writer.GetSpan());
+                if (received == 0)
+                {
+                    pipe.Writer.Complete();
+                }
+                else
+                {
+                    Interlocked.Add(ref _bytes, (ulong)received);
+                    pipe.Writer.Advance(received);
+                    Commit(pipe);
+                }
+
+                pipe.Reader.TryRead(out result);
+            }
+
+            return result;
+        }
+
+        public override bool TryRead(out ReadResult result) => pipe.Reader.TryRead(out result);
+
+        public override void AdvanceTo(SequencePosition consumed) => pipe.Reader.AdvanceTo(consumed);
+
+        public override void AdvanceTo(SequencePosition consumed, SequencePosition examined) => pipe.Reader.AdvanceTo(consumed, examined);
+
+        public override void CancelPendingRead() => pipe.Reader.CancelPendingRead();
+
+        public override void Complete(Exception? exception = null)
+        {
+            pipe.Reader.Complete(exception);
+            pipe.Writer.Complete(exception);
+        }
+    }
+
+    private sealed class Writer(Socket socket, Pipe pipe) : PipeWriter
+    {
+        private ulong _bytes;
+
+        internal ulong Bytes => Interlocked.Read(ref _bytes);
+
+        public override void Advance(int bytes) => pipe.Writer.Advance(bytes);
+
+        public override Memory<byte> GetMemory(int sizeHint = 0) => pipe.Writer.GetMemory(sizeHint);
+
+        public override Span<byte> GetSpan(int sizeHint = 0) => pipe.Writer.GetSpan(sizeHint);
+
+        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Flush();
+            return new ValueTask<FlushResult>(new FlushResult(isCanceled: false, isCompleted: false));
+        }
+
+        internal void Flush()
+        {
+            Commit(pipe);
+            while (pipe.Reader.TryRead(out ReadResult result))
+            {
+                foreach (ReadOnlyMemory<byte> segment in result.Buffer)
+                {
+                    // A blocking socket sends all of it or throws: this wait is the lane's back-pressure.
+                    int sent = socket.Send(segment.Span);
+                    Interlocked.Add(ref _bytes, (ulong)sent);
+                }
+
+                pipe.Reader.AdvanceTo(result.Buffer.End);
+            }
+        }
+
+        public override void CancelPendingFlush() => pipe.Writer.CancelPendingFlush();
+
+        public override void Complete(Exception? exception = null)
+        {
+            pipe.Writer.Complete(exception);
+            pipe.Reader.Complete(exception);
+        }
+    }
+}

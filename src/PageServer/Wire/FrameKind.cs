@@ -1,0 +1,40 @@
+namespace PostCopy.Wire;
+
+/// <summary>What a frame is. The numbers are the wire's: they may be added to, never changed or used again.</summary>
+internal enum FrameKind : ushort
+{
+    // Every lane, while it opens.
+    Welcome = 1,
+    Hello = 2,
+    HelloAck = 3,
+
+    // Every lane, at any time.
+    Error = 4,
+    Goodbye = 5,
+    Heartbeat = 6,
+    HeartbeatAck = 7,
+
+    // Control lane: the payload is a protobuf message of Control/control.proto.
+    Prepare = 16,
+    Prepared = 17,
+    ImageChunk = 18,
+    ImagesDone = 19,
+    Built = 20,
+    Decision = 21,
+    Resumed = 22,
+    Progress = 23,
+    Drained = 24,
+    Cancel = 25,
+    NeverRan = 26,
+    Discarded = 27,
+    CheckRequest = 28,
+    CheckReport = 29,
+    Failed = 30,
+    Ask = 31,
+
+    // Demand and push lanes.
+    PageRequest = 48,
+    Pages = 49,
+    PushDone = 50,
+    Ack = 51,
+}

@@ -1,0 +1,66 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Text;
+
+namespace PostCopy.Wire;
+
+/// <summary>Writes the small frames. Pure: into any buffer writer, no I/O.</summary>
+internal static class FrameWriter
+{
+    /// <summary>A frame without payload.</summary>
+    internal static void WriteEmpty(IBufferWriter<byte> output, FrameKind kind, ulong id = 0) => Begin(output, kind, id, 0);
+
+    /// <summary>A frame around a payload that exists already.</summary>
+    internal static void Write(IBufferWriter<byte> output, FrameKind kind, ulong id, ReadOnlySpan<byte> payload)
+    {
+        Span<byte> body = Begin(output, kind, id, payload.Length);
+        payload.CopyTo(body);
+    }
+
+    /// <summary>
+    /// <code>
+    ///  0      2
+    ///  +------+------------------+
+    ///  | code | UTF-8 text       |
+    ///  +------+------------------+
+    /// </code>
+    /// </summary>
+    internal static void WriteError(IBufferWriter<byte> output, WireErrorCode code, string text)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        ReadOnlySpan<byte> shown = bytes.AsSpan(0, Math.Min(bytes.Length, ProtocolLimits.MaxErrorTextBytes));
+        Span<byte> body = Begin(output, FrameKind.Error, 0, shown.Length + 2);
+        BinaryPrimitives.WriteUInt16LittleEndian(body, (ushort)code);
+        shown.CopyTo(body[2..]);
+    }
+
+    /// <summary>The peer's last word as an exception to throw.</summary>
+    internal static ProtocolException ParseError(in ReadOnlySequence<byte> payload)
+    {
+        ReadOnlySpan<byte> bytes = payload.IsSingleSegment ? payload.FirstSpan : payload.ToArray();
+        return bytes.Length < 2
+            ? new ProtocolException(WireErrorCode.ProtocolViolation, $"error frame: length {bytes.Length} leaves no room for a code")
+            : new ProtocolException((WireErrorCode)BinaryPrimitives.ReadUInt16LittleEndian(bytes), "the peer says: " + Printable(Encoding.UTF8.GetString(bytes[2..])));
+    }
+
+    private static string Printable(string text) => string.Create(text.Length, text, static (span, source) =>
+    {
+        for (int i = 0; i < span.Length; i++)
+        {
+            span[i] = char.IsControl(source[i]) ? ' ' : source[i];
+        }
+    });
+
+    /// <summary>A page request, see <see cref="PageRequest"/>.</summary>
+    internal static void WritePageRequest(IBufferWriter<byte> output, ulong id, PageRequest request) =>
+        request.Write(Begin(output, FrameKind.PageRequest, id, PageRequest.Bytes));
+
+    private static Span<byte> Begin(IBufferWriter<byte> output, FrameKind kind, ulong id, int payloadBytes)
+    {
+        int bytes = FrameHeader.Bytes + payloadBytes;
+        Span<byte> frame = output.GetSpan(bytes)[..bytes];
+        new FrameHeader(kind, id, payloadBytes).Write(frame);
+        output.Advance(bytes);
+        return frame[FrameHeader.Bytes..];
+    }
+}
