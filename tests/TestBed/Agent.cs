@@ -1,0 +1,64 @@
+namespace PostCopy.Tests.TestBed;
+
+/// <summary>A <c>postcopy agent</c> on a host.</summary>
+internal sealed class Agent : IAsyncDisposable
+{
+    private const int Port = 7077;
+
+    private Agent(RunningCommand process, LabHost host, string tokenFile)
+    {
+        Process = process;
+        Endpoint = $"{host.Address}:{Port}";
+        TokenFile = tokenFile;
+    }
+
+    public RunningCommand Process { get; }
+
+    public string Endpoint { get; }
+
+    public string TokenFile { get; }
+
+    public static async Task<Agent> StartAsync(Lab lab, LabHost host, params string[] options)
+    {
+        string tokenFile = WriteToken(lab, $"token-{host.Name}");
+        RunningCommand process = host.Start(
+            [Repository.PostCopy, "agent", "--listen", $"{host.Address}:{Port}", "--token-file", tokenFile, "--insecure", .. options]);
+        Agent agent = new(process, host, tokenFile);
+        try
+        {
+            await Condition.WaitAsync(() => process.HasExited || host.IsListening(Port), TimeSpan.FromSeconds(20), "the agent to listen");
+            if (process.HasExited)
+            {
+                throw new InvalidOperationException($"the agent ended: {await process.WaitAsync(TimeSpan.FromSeconds(5))}");
+            }
+
+            return agent;
+        }
+        catch
+        {
+            await agent.DisposeAsync();
+            throw;
+        }
+    }
+
+    public static string WriteToken(Lab lab, string name)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            throw new PlatformNotSupportedException();
+        }
+
+        string path = $"{lab.Shared}/{name}";
+        FileStreamOptions onlyOurs = new()
+        {
+            Mode = FileMode.Create,
+            Access = FileAccess.Write,
+            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+        };
+        using StreamWriter writer = new(path, onlyOurs);
+        writer.Write(Guid.NewGuid().ToString("N"));
+        return path;
+    }
+
+    public ValueTask DisposeAsync() => Process.DisposeAsync();
+}

@@ -1,0 +1,8 @@
+namespace PostCopy.Tests.TestBed;
+
+/// <summary>All tests that move containers: one after the other, since they share the machine's clocks and CPUs.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class EndToEndCollection
+{
+    public const string Name = "end to end";
+}

@@ -1,0 +1,81 @@
+using System.Globalization;
+
+namespace PostCopy.Tests.TestBed;
+
+/// <summary>One host of a lab.</summary>
+internal sealed class LabHost
+{
+    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(60);
+    private readonly Lab _lab;
+    private HostInventory _atStart = HostInventory.Empty;
+
+    private LabHost(Lab lab, string name, string address)
+    {
+        _lab = lab;
+        Name = name;
+        Address = address;
+    }
+
+    public string Name { get; }
+
+    public string Address { get; }
+
+    public static async Task<LabHost> AttachAsync(Lab lab, string name, string address)
+    {
+        LabHost host = new(lab, name, address);
+        host._atStart = await HostInventory.TakeAsync(host);
+        return host;
+    }
+
+    public RunningCommand Start(params IEnumerable<string> command) =>
+        RunningCommand.Start(Repository.LabScript("host.sh"), ["run", _lab.Name, Name, "--", .. command]);
+
+    /// <summary>Runs a command to its end and returns its exit code, whatever it is.</summary>
+    public Task<CommandResult> TryAsync(params IEnumerable<string> command) =>
+        RunningCommand.RunAsync(s_limit, Repository.LabScript("host.sh"), ["run", _lab.Name, Name, "--", .. command]);
+
+    /// <summary>Runs a command that must succeed.</summary>
+    public async Task<string> RunAsync(params IEnumerable<string> command) => (await TryAsync(command)).EnsureSuccess().Output;
+
+    /// <summary>Starts <c>postcopy agent</c> here and waits until it listens.</summary>
+    public Task<Agent> StartAgentAsync(params string[] options) => Agent.StartAsync(_lab, this, options);
+
+    /// <summary>Makes a network for a container; returns its path, which exists on this host alone.</summary>
+    public async Task<string> MakeContainerNetworkAsync(string name, string address, bool connected)
+    {
+        await _lab.ScriptAsync("netns", _lab.Name, Name, name, address, connected ? "in" : "out");
+        _atStart = _atStart.WithNetwork(await HostInventory.TakeAsync(this), name);
+        return $"/run/netns/{name}";
+    }
+
+    public Task ConnectAsync(string network) => _lab.ScriptAsync("cable", _lab.Name, Name, network, "in");
+
+    public Task DisconnectAsync(string network) => _lab.ScriptAsync("cable", _lab.Name, Name, network, "out");
+
+    /// <summary>Whether something listens on a TCP port here.  Looks, does not connect.</summary>
+    public bool IsListening(int port)
+    {
+        string pid = File.ReadAllText($"/run/postcopy-lab/{_lab.Name}/hosts/{Name}/pid").Trim();
+        string suffix = $":{port:X4}";
+        return File.ReadLines($"/proc/{pid}/net/tcp").Concat(File.ReadLines($"/proc/{pid}/net/tcp6"))
+            .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Any(field => field[1].EndsWith(suffix, StringComparison.Ordinal)
+                && int.TryParse(field[3], NumberStyles.HexNumber, null, out int state) && state == 0x0a);
+    }
+
+    // Processes take a moment to be reaped, and cgroups to be removed: looked at until it holds.
+    public async Task AssertNothingLeftAsync()
+    {
+        string left = "";
+        for (int attempt = 0; attempt < 20; attempt++)
+        {
+            left = (await HostInventory.TakeAsync(this)).Beyond(_atStart);
+            if (left.Length == 0)
+            {
+                return;
+            }
+        }
+
+        Assert.Fail($"left behind on host {Name}:\n{left}");
+    }
+}

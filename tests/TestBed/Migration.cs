@@ -1,0 +1,67 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace PostCopy.Tests.TestBed;
+
+/// <summary>One run of <c>postcopy migrate runc</c>.</summary>
+internal sealed class Migration : IAsyncDisposable
+{
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(3);
+    private readonly string _reportFile;
+
+    private Migration(RunningCommand process, string reportFile)
+    {
+        Process = process;
+        _reportFile = reportFile;
+    }
+
+    public RunningCommand Process { get; }
+
+    public static Migration Start(Lab lab, LabHost from, string containerId, string endpoint, string tokenFile, params string[] options)
+    {
+        string reportFile = $"{lab.Shared}/report-{Guid.NewGuid():N}.json";
+        RunningCommand process = from.Start(
+            [Repository.PostCopy, "migrate", "runc", containerId, "--to", endpoint, "--token-file", tokenFile, "--insecure", "--report", reportFile, .. options]);
+        return new Migration(process, reportFile);
+    }
+
+    public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, Agent to, params string[] options)
+    {
+        await using Migration migration = Start(lab, from, container.Id, to.Endpoint, to.TokenFile, options);
+        return await migration.WaitAsync();
+    }
+
+    public async Task<MigrationResult> WaitAsync()
+    {
+        CommandResult result = await Process.WaitAsync(s_limit);
+        MigrationReport? report = File.Exists(_reportFile)
+            ? JsonSerializer.Deserialize<MigrationReport>(await File.ReadAllTextAsync(_reportFile), s_json)
+            : null;
+        return new MigrationResult(result, report);
+    }
+
+    public ValueTask DisposeAsync() => Process.DisposeAsync();
+
+    // A name that is missing or not expected is a broken promise to those who read reports by machine.
+    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web)
+    {
+        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+        RespectRequiredConstructorParameters = true,
+    };
+}
+
+internal sealed record MigrationResult(CommandResult Command, MigrationReport? Report)
+{
+    public int ExitCode => Command.ExitCode;
+
+    public string Error => Command.Error;
+
+    /// <summary>The report of a migration that must have come to this end.</summary>
+    public MigrationReport Expect(int exitCode, string outcome)
+    {
+        Assert.True(ExitCode == exitCode, $"{exitCode} was expected: {Command}");
+        Assert.True(Report is not null, $"no report: {Command}");
+        Assert.Equal(outcome, Report.Outcome);
+        return Report;
+    }
+}

@@ -1,0 +1,93 @@
+using System.Diagnostics;
+
+namespace PostCopy.Tests.TestBed;
+
+/// <summary>Post-copy with what runc and CRIU bring themselves: what postcopy is compared with.</summary>
+/// <remarks>
+/// What needs care between two hosts:
+/// <list type="bullet">
+/// <item>CRIU's page server asks for pipes of 4 MiB. Root without CAP_SYS_RESOURCE gets them only when fs.pipe-max-size allows;
+/// otherwise the first page request fails ("splice: Bad file descriptor") and the source rolls back.</item>
+/// <item>The socket between <c>criu lazy-pages</c> and <c>criu restore</c> lies in the work directory: both get the same one.</item>
+/// <item>The status byte comes when the page server listens; end of file without it means the dump failed.</item>
+/// <item>runc has the page server listen on 0.0.0.0, whatever address is given.</item>
+/// </list>
+/// </remarks>
+internal static class StockMigration
+{
+    private const int PageServerPort = 7027;
+    private const long NeededPipeBytes = 4 << 20;
+    private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(3);
+
+    public static async Task<StockTimes> RunAsync(Lab lab, Container container, LabHost from, LabHost to)
+    {
+        string pipeMaxSize = await File.ReadAllTextAsync(PipeMaxSize);
+        if (long.Parse(pipeMaxSize, null) < NeededPipeBytes)
+        {
+            await File.WriteAllTextAsync(PipeMaxSize, $"{NeededPipeBytes}");
+        }
+
+        try
+        {
+            return await MoveAsync(lab, container, from, to);
+        }
+        finally
+        {
+            await File.WriteAllTextAsync(PipeMaxSize, pipeMaxSize);
+        }
+    }
+
+    private static async Task<StockTimes> MoveAsync(Lab lab, Container container, LabHost from, LabHost to)
+    {
+        string work = $"{lab.Shared}/stock-{Guid.NewGuid():N}";
+        foreach (string name in (string[])["images", "dump", "restore"])
+        {
+            Directory.CreateDirectory($"{work}/{name}");
+        }
+
+        Stopwatch clock = Stopwatch.StartNew();
+        await using RunningCommand dump = from.Start("sh", "-c",
+            "mkfifo $0/status; runc checkpoint --lazy-pages --page-server 0.0.0.0:$1 --status-fd 3 --image-path $0/images --work-path $0/dump $2 3>$0/status & "
+            + "pid=$!; head -c 1 $0/status | od -An -tx1; wait $pid",
+            work, $"{PageServerPort}", container.Id);
+        await dump.WaitForOutputAsync(command => command.Output.Contains("00", StringComparison.Ordinal), s_limit);
+        TimeSpan dumped = clock.Elapsed;
+
+        CopyImages($"{work}/images", $"{work}/images-there");
+        TimeSpan copied = clock.Elapsed;
+
+        await using RunningCommand lazyPages = to.Start("criu", "lazy-pages", "--page-server", "--address", from.Address,
+            "--port", $"{PageServerPort}", "-D", $"{work}/images-there", "-W", $"{work}/restore", "-o", "lazy-pages.log", "-v2");
+        string socket = $"{work}/restore/lazy-pages.socket";
+        await Condition.WaitAsync(() => File.Exists(socket) || lazyPages.HasExited, s_limit, "the lazy-pages daemon's socket");
+
+        CommandResult restore = await to.TryAsync(Container.DetachedRunc($"{work}/runc-restore.log", "restore", "-d", "--lazy-pages",
+            "--image-path", $"{work}/images-there", "--work-path", $"{work}/restore", "--bundle", container.Bundle, container.Id));
+        if (restore.ExitCode != 0)
+        {
+            throw new InvalidOperationException($"{restore}\n{FirstErrors(work)}");
+        }
+
+        TimeSpan restored = clock.Elapsed;
+        (await lazyPages.WaitAsync(s_limit)).EnsureSuccess();
+        (await dump.WaitAsync(s_limit)).EnsureSuccess();
+        return new StockTimes(dumped, copied - dumped, restored - copied, clock.Elapsed - restored);
+    }
+
+    private static void CopyImages(string source, string destination)
+    {
+        Directory.CreateDirectory(destination);
+        foreach (string file in Directory.GetFiles(source))
+        {
+            File.Copy(file, Path.Combine(destination, Path.GetFileName(file)));
+        }
+    }
+
+    private static string FirstErrors(string work) => string.Join('\n',
+        Directory.GetFiles(work, "*.log", SearchOption.AllDirectories).SelectMany(File.ReadLines)
+            .Where(line => line.Contains("rror", StringComparison.Ordinal) && !line.Contains("RLIMIT_NOFILE", StringComparison.Ordinal)));
+}
+
+/// <summary>How long each step took; the container stands still during the first three.</summary>
+internal sealed record StockTimes(TimeSpan Dump, TimeSpan CopyImages, TimeSpan Restore, TimeSpan Drain);
