@@ -180,10 +180,10 @@ internal sealed partial class AgentSession
             case SessionEvent.Message { Value: var message }:
                 await HandleMessageAsync(message).ConfigureAwait(false);
                 break;
-            case SessionEvent.Step { Value: var step }:
+            case SessionEvent.Step { Value: var step } when _state != DestinationState.NeverRan:
                 await HandleStepAsync(step).ConfigureAwait(false);
                 break;
-            case SessionEvent.RestoreEnded { Status: var status }:
+            case SessionEvent.RestoreEnded { Status: var status } when _state != DestinationState.NeverRan:
                 await HandleRestoreEndedAsync(status).ConfigureAwait(false);
                 break;
             case SessionEvent.Drained:
