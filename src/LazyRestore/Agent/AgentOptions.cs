@@ -29,4 +29,13 @@ public sealed class AgentOptions
 
     /// <summary>Most migrations received at the same time; further ones are refused. Defaults to 64.</summary>
     public int MaxSessions { get; set; } = 64;
+
+    /// <summary>
+    /// The program that is started with the argument <c>keeper</c> to hold a session's userfaultfds, so that tasks wait instead of reading zeroes should
+    /// the agent die. Defaults to the running program, which for the postcopy command is right.
+    /// </summary>
+    public string? KeeperProgram { get; set; } = Environment.ProcessPath;
+
+    /// <summary>How long each step before the hand-off may take before the session gives up. Defaults to two minutes.</summary>
+    public TimeSpan StepDeadline { get; set; } = TimeSpan.FromMinutes(2);
 }

@@ -58,11 +58,11 @@ internal sealed class CriuHook : IDisposable
 
     private string ScriptPath => Path.Combine(_directory, "hook.sh");
 
+    /// <summary>CRIU's steps as they come.</summary>
+    internal IAsyncEnumerable<CriuStep> Steps => _steps.Reader.ReadAllAsync();
+
     /// <summary>CRIU's next step. Waits for as long as it takes; race it against the end of the process that runs CRIU.</summary>
     internal ValueTask<CriuStep> NextStepAsync(CancellationToken cancellation) => _steps.Reader.ReadAsync(cancellation);
-
-    /// <summary>A step that was told and not taken yet.</summary>
-    internal bool TryNextStep(out CriuStep step) => _steps.Reader.TryRead(out step);
 
     /// <summary>Answers the step that waits: yes lets CRIU go on, no makes it fail and undo.</summary>
     internal void Answer(bool yes)

@@ -9,11 +9,11 @@ internal static partial class CriuLog
     private const int TailBytes = 4 << 20;
 
     /// <summary>
-    /// The first error that explains anything, as <c>text (in PATH)</c>; null when the log names none. CRIU logs harmless errors in good runs, too.
+    /// The first error that explains anything; null when the log names none. CRIU logs harmless errors in good runs, too.
     /// </summary>
     internal static string? FirstError(string path) =>
         ReadTail(path).FirstOrDefault(static line => line.Contains("Error (", StringComparison.Ordinal) && !IsHarmless(line)) is { } line
-            ? $"{Strip(line)} (in {path})"
+            ? Strip(line)
             : null;
 
     /// <summary>True when CRIU itself ended the restore in failure: it then killed what it had built.</summary>

@@ -17,6 +17,11 @@ namespace PostCopy.Criu;
 /// </remarks>
 internal sealed class CriuSession : IDisposable
 {
+    private const UnixFileMode OnlyRoot = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    /// <summary>Failed sessions whose logs are kept on a tmpfs: a log has a megabyte at most in practice.</summary>
+    private const int MaxKeptLogs = 16;
+
     private readonly string _configPath;
 
     /// <summary>Makes the directory (0700). Throws <see cref="IOException"/> when it exists: every session has its own.</summary>
@@ -28,7 +33,6 @@ internal sealed class CriuSession : IDisposable
             throw new IOException($"{Directory} exists already: another session has this name");
         }
 
-        const UnixFileMode OnlyRoot = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
         System.IO.Directory.CreateDirectory(stateDirectory, OnlyRoot);
         System.IO.Directory.CreateDirectory(Directory, OnlyRoot);
         System.IO.Directory.CreateDirectory(ImageDirectory, OnlyRoot);
@@ -65,8 +69,36 @@ internal sealed class CriuSession : IDisposable
         }
     }
 
-    /// <summary>Removes the directory with everything in it.</summary>
-    internal void Delete() => System.IO.Directory.Delete(Directory, recursive: true);
+    /// <summary>Where the logs are after <see cref="Delete"/> was told to keep them.</summary>
+    internal string KeptLogs => Path.Combine(Path.GetDirectoryName(Directory)!, "logs", Path.GetFileName(Directory));
+
+    /// <summary>Removes the directory with everything in it. Of a failed session the logs are kept: they hold no memory of the container.</summary>
+    internal void Delete(bool keepLogs)
+    {
+        if (keepLogs)
+        {
+            System.IO.Directory.CreateDirectory(KeptLogs, OnlyRoot);
+            foreach (string log in (string[])[DumpLog, RestoreLog, RuncOutput.Path])
+            {
+                if (File.Exists(log))
+                {
+                    File.Move(log, Path.Combine(KeptLogs, Path.GetFileName(log)), overwrite: true);
+                }
+            }
+
+            DropOldLogs(Path.GetDirectoryName(KeptLogs)!);
+        }
+
+        System.IO.Directory.Delete(Directory, recursive: true);
+    }
+
+    private static void DropOldLogs(string directory)
+    {
+        foreach (DirectoryInfo old in new DirectoryInfo(directory).GetDirectories().OrderByDescending(static kept => kept.CreationTimeUtc).Skip(MaxKeptLogs))
+        {
+            old.Delete(recursive: true);
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -25,7 +25,7 @@ internal sealed class ChildProcess
 
     public bool HasExited => _exit.Task.IsCompleted;
 
-    /// <summary>Starts <paramref name="path"/>; returns once the new program runs, and throws when it could not be executed.</summary>
+    /// <summary>Starts <paramref name="path"/>; returns once its execution has begun, and throws when it could not be executed.</summary>
     /// <param name="path">The executable file; not searched for, see <see cref="ChildPath.Find(string)"/>.</param>
     /// <param name="arguments">Its arguments, without the program's name.</param>
     /// <param name="environment">Its whole environment; null gives it ours, with <see cref="ChildPath.Value"/> as PATH.</param>

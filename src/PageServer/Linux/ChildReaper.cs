@@ -34,9 +34,11 @@ internal static unsafe class ChildReaper
         throw failure;
     }
 
-    /// <summary>Ends a child that cannot be watched.</summary>
+    /// <summary>Ends a child that nobody watches. What is no child of ours is not killed but thrown as ECHILD.</summary>
     internal static ExitStatus KillAndReap(int pid)
     {
+        if (Wait(Libc.P_PID, pid, Libc.WEXITED | Libc.WNOHANG) is ExitStatus ended)
+            return ended;
         _ = Libc.kill(pid, (int)Signal.SIGKILL);
         return Wait(Libc.P_PID, pid, Libc.WEXITED) ?? throw new InvalidOperationException($"A blocking waitid of child {pid} found nothing.");
     }
@@ -72,14 +74,21 @@ internal static unsafe class ChildReaper
         {
             if (Wait(Libc.P_PIDFD, pidfd, Libc.WEXITED | Libc.WNOHANG) is not ExitStatus status)
                 return;
-            Children.TryRemove(key, out _);
+            Forget(key, pidfd);
             child.Ended(status);
         }
         catch (LinuxException exception)
         {
-            Children.TryRemove(key, out _);
+            Forget(key, pidfd);
             child.Lost(exception);
         }
+    }
+
+    // Closing would not do: a fork of this process that has not executed its program yet holds the pidfd too, and epoll with it.
+    private static void Forget(long key, int pidfd)
+    {
+        _ = Libc.epoll_ctl(EpollFd, Libc.EPOLL_CTL_DEL, pidfd, null);
+        Children.TryRemove(key, out _);
     }
 
     private static ExitStatus? Wait(int idType, int id, int options)

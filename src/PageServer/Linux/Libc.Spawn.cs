@@ -32,6 +32,7 @@ internal static unsafe partial class Libc
     internal const int CLD_EXITED = 1;
 
     internal const int EPOLL_CTL_ADD = 1;
+    internal const int EPOLL_CTL_DEL = 2;
     internal const uint EPOLLIN = 1;
     internal const uint EPOLLET = 1u << 31;
 

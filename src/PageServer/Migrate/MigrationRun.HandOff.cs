@@ -255,7 +255,7 @@ internal sealed partial class MigrationRun
         if (await Task.WhenAny(step, _checkpoint!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
         {
             token.ThrowIfCancellationRequested();
-            throw new MigrationException($"CRIU could not dump the container: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine}");
+            throw new MigrationException($"CRIU could not dump the container: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");
         }
 
         return await step.ConfigureAwait(false);

@@ -96,7 +96,7 @@ internal sealed partial class MigrationRun : IDisposable
         _criu?.Dispose();
         if (!_keepFiles)
         {
-            _criu?.Delete();
+            _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);
         }
 
         _pool.Dispose();

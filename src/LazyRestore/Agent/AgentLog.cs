@@ -1,0 +1,43 @@
+using Microsoft.Extensions.Logging;
+using PostCopy.HandOff;
+
+namespace PostCopy.Agent;
+
+internal static partial class AgentLog
+{
+    [LoggerMessage(2000, LogLevel.Information, "listening on {Endpoint}")]
+    internal static partial void Listening(ILogger logger, string endpoint);
+
+    [LoggerMessage(2001, LogLevel.Information, "made a token in {Path}; copy the file to every source, mode 0600")]
+    internal static partial void TokenCreated(ILogger logger, string path);
+
+    [LoggerMessage(2002, LogLevel.Warning, "--insecure: connections are not encrypted. Whoever knows the token in {Path} starts processes as root here, and whoever reads the wire reads the containers' memory")]
+    internal static partial void Insecure(ILogger logger, string path);
+
+    [LoggerMessage(2003, LogLevel.Warning, "refused {Peer}: {Reason}")]
+    internal static partial void Refused(ILogger logger, string peer, string reason);
+
+    [LoggerMessage(2004, LogLevel.Information, "stopping; waiting for {Sessions} sessions to end")]
+    internal static partial void Stopping(ILogger logger, int sessions);
+
+    [LoggerMessage(2005, LogLevel.Information, "session {Session}: container {Container} arrives from {Peer}")]
+    internal static partial void Arrives(ILogger logger, string session, string container, string peer);
+
+    [LoggerMessage(2006, LogLevel.Information, "session {Session}: container {Container} runs here, {Pages} pages are owed")]
+    internal static partial void Runs(ILogger logger, string session, string container, long pages);
+
+    [LoggerMessage(2007, LogLevel.Information, "session {Session}: container {Container} is complete")]
+    internal static partial void Complete(ILogger logger, string session, string container);
+
+    [LoggerMessage(2008, LogLevel.Warning, "session {Session}: container {Container} was not taken: {Reason}")]
+    internal static partial void NotTaken(ILogger logger, string session, string container, string reason);
+
+    [LoggerMessage(2009, LogLevel.Error, "session {Session}: container {Container} is owed {Pages} pages and cannot get them: {Reason}. Its tasks wait when they touch a missing page; nothing reads zeroes")]
+    internal static partial void Stalled(ILogger logger, string session, string container, long pages, string reason);
+
+    [LoggerMessage(2010, LogLevel.Debug, "session {Session}: {From} + {Input} -> {To}, {Actions}")]
+    internal static partial void Advanced(ILogger logger, string session, DestinationState from, DestinationInput input, DestinationState to, DestinationActions actions);
+
+    [LoggerMessage(2011, LogLevel.Error, "session {Session}: unexpected failure")]
+    internal static partial void Unexpected(ILogger logger, Exception exception, string session);
+}

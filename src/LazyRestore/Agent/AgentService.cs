@@ -1,0 +1,205 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using PostCopy.Buffers;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Agent;
+
+/// <summary>Listens, lets in who knows the token, and hands each lane to its session.</summary>
+internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<AgentService> logger) : BackgroundService
+{
+    /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds; further ones are closed.</summary>
+    private const int MaxOpenings = 64;
+
+    private readonly AgentOptions _options = options.Value;
+    private readonly ConcurrentDictionary<SessionToken, AgentSession> _sessions = new();
+    private readonly PagePool _pool = new();
+    private readonly SemaphoreSlim _openings = new(MaxOpenings);
+    private AgentToken _token = AgentToken.None;
+    private Socket? _listener;
+
+    /// <summary>Binds before the host reports itself started, so that whoever waits for that can connect.</summary>
+    public override async Task StartAsync(CancellationToken cancellationToken)
+    {
+        AgentEndpoint listen = _options.Listen;
+        if (!listen.IsLocal && !_options.Insecure)
+        {
+            throw new AgentStartException($"{listen} can be reached from other machines, and connections are not encrypted. Listen on 127.0.0.1 or unix:PATH behind a tunnel, or say --insecure");
+        }
+
+        if (listen.UnixPath is null)
+        {
+            _token = AgentToken.LoadOrCreate(_options.TokenFile, out bool created);
+            if (created)
+            {
+                AgentLog.TokenCreated(logger, _options.TokenFile);
+            }
+        }
+
+        if (_options.Insecure)
+        {
+            AgentLog.Insecure(logger, _options.TokenFile);
+        }
+
+        try
+        {
+            EndPoint[] endpoints = await listen.ResolveAsync(cancellationToken).ConfigureAwait(false);
+            _listener = Bind(endpoints[0]);
+        }
+        catch (SocketException e)
+        {
+            throw new AgentStartException($"cannot listen on {listen}: {e.Message}", e);
+        }
+
+        AgentLog.Listening(logger, _listener.LocalEndPoint is IPEndPoint ip ? ip.ToString() : listen.ToString());
+        await base.StartAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            while (true)
+            {
+                Socket socket = await _listener!.AcceptAsync(stoppingToken).ConfigureAwait(false);
+                if (!_openings.Wait(0, CancellationToken.None))
+                {
+                    socket.Dispose();
+                    continue;
+                }
+
+                new Thread(() => Open(socket)) { IsBackground = true, Name = "opening" }.Start();
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Asked to stop: no new sessions; those that are here come to their end first.
+        }
+
+        _listener!.Dispose();
+        foreach (AgentSession session in _sessions.Values)
+        {
+            session.AskToStop();
+        }
+
+        AgentLog.Stopping(logger, _sessions.Count);
+        await Task.WhenAll(_sessions.Values.Select(static session => session.Ended)).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        base.Dispose();
+        _listener?.Dispose();
+        _openings.Dispose();
+        _pool.Dispose();
+        if (_options.Listen.UnixPath is { } path)
+        {
+            File.Delete(path);
+        }
+    }
+
+    private static Socket Bind(EndPoint endpoint)
+    {
+        Socket listener = LaneSocket.Create(endpoint);
+        if (endpoint is UnixDomainSocketEndPoint unix)
+        {
+            string path = unix.ToString();
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            if (File.Exists(path))
+            {
+                // A dead agent's socket is in the way, a living one's is not ours to remove.
+                using Socket probe = LaneSocket.Create(endpoint);
+                try
+                {
+                    probe.Connect(endpoint);
+                    throw new AgentStartException($"another agent listens on unix:{path}");
+                }
+                catch (SocketException)
+                {
+                    File.Delete(path);
+                }
+            }
+
+            listener.Bind(endpoint);
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        }
+        else
+        {
+            listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+            listener.Bind(endpoint);
+        }
+
+        listener.Listen(128);
+        return listener;
+    }
+
+    private void Open(Socket socket)
+    {
+        SocketLane lane = new(socket, _pool);
+        try
+        {
+            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token);
+            LaneSocket.Tune(socket, hello.Role, congestionControl: null);
+            Admit(lane, hello, proof);
+        }
+        catch (ProtocolException e)
+        {
+            AgentLog.Refused(logger, lane.Peer, e.Message);
+            LaneOpening.Refuse(lane, e);
+        }
+        catch (SocketException e)
+        {
+            AgentLog.Refused(logger, "a peer that went away", e.Message);
+            lane.Dispose();
+        }
+        finally
+        {
+            _openings.Release();
+        }
+    }
+
+    private void Admit(SocketLane lane, LaneHello hello, byte[] proof)
+    {
+        if (hello.Role != LaneRole.Control)
+        {
+            AgentSession owner = _sessions.TryGetValue(hello.Session, out AgentSession? found)
+                ? found
+                : throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
+            owner.Attach(hello.Role, lane, proof);
+            return;
+        }
+
+        if (_sessions.Count >= _options.MaxSessions)
+        {
+            throw new ProtocolException(WireErrorCode.Busy, $"this agent has {_options.MaxSessions} sessions already, as many as it accepts");
+        }
+
+        AgentSession session = new(hello.Session, _options, logger);
+        if (!_sessions.TryAdd(hello.Session, session))
+        {
+            throw new ProtocolException(WireErrorCode.Session, "this session has a control lane already");
+        }
+
+        LaneOpening.Acknowledge(lane, proof);
+        _ = RunAsync(session, lane);
+    }
+
+    private async Task RunAsync(AgentSession session, SocketLane lane)
+    {
+        try
+        {
+            await session.RunAsync(lane).ConfigureAwait(false);
+        }
+        finally
+        {
+            _sessions.TryRemove(session.Token, out _);
+        }
+    }
+}

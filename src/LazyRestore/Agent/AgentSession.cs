@@ -1,0 +1,293 @@
+using System.Threading.Channels;
+using Microsoft.Extensions.Logging;
+using PostCopy.Control;
+using PostCopy.Control.Messages;
+using PostCopy.Criu;
+using PostCopy.Faults;
+using PostCopy.HandOff;
+using PostCopy.Images;
+using PostCopy.Keeper;
+using PostCopy.Linux;
+using PostCopy.Restore;
+using PostCopy.Runc;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Agent;
+
+/// <summary>
+/// One container on its way to this host. Everything that happens goes through one queue of events; what an event means for the right to run is
+/// <see cref="DestinationHandOff"/>'s to say, and this class does what it says (AgentSession.HandOff.cs).
+/// </summary>
+internal sealed partial class AgentSession
+{
+    private static readonly TimeSpan ProgressEvery = TimeSpan.FromMilliseconds(100);
+
+    private readonly AgentOptions _options;
+    private readonly ILogger _logger;
+    private readonly Channel<SessionEvent> _events = Channel.CreateUnbounded<SessionEvent>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly PageLaneThreads _lanes;
+    private readonly List<string> _errors = [];
+    private ControlChannel? _control;
+    private Prepare _container = new();
+    private CriuSession? _criu;
+    private KeeperProcess? _keeper;
+    private LazyPagesSocket? _socket;
+    private LazyMemory? _memory;
+    private ImageInbox? _inbox;
+    private ChildProcess? _restore;
+    private Timer? _ticks;
+    private int _initPid;
+    private bool _drained;
+    private bool _linkLost;
+
+    internal AgentSession(SessionToken token, AgentOptions options, ILogger logger)
+    {
+        Token = token;
+        _options = options;
+        _logger = logger;
+        _lanes = new PageLaneThreads(Post);
+    }
+
+    internal SessionToken Token { get; }
+
+    /// <summary>Completes when nothing of the session is left.</summary>
+    internal Task Ended => _ended.Task;
+
+    /// <summary>A page lane of the source. Throws <see cref="ProtocolException"/> when the session has one of this role already.</summary>
+    internal void Attach(LaneRole role, SocketLane lane, byte[] proof) => _lanes.Attach(role, lane, proof);
+
+    /// <summary>The agent is to stop: what has not been handed off is given back; what has been is completed first.</summary>
+    internal void AskToStop() => Post(new SessionEvent.GiveUp("the agent on the destination is being stopped"));
+
+    internal async Task RunAsync(SocketLane controlLane)
+    {
+        _control = new ControlChannel(controlLane, Token.Name);
+        try
+        {
+            if (await PrepareAsync().ConfigureAwait(false))
+            {
+                _ = PumpMessagesAsync();
+                await HandleEventsAsync().ConfigureAwait(false);
+            }
+        }
+        catch (ControlEndedException e)
+        {
+            AgentLog.NotTaken(_logger, Token.Name, _container.ContainerId, e.Message);
+        }
+        catch (ProtocolException e)
+        {
+            _control.Reject(e);
+            AgentLog.NotTaken(_logger, Token.Name, _container.ContainerId, e.Message);
+        }
+        catch (Exception e)
+        {
+            AgentLog.Unexpected(_logger, e, Token.Name);
+            throw;
+        }
+        finally
+        {
+            await CleanUpAsync().ConfigureAwait(false);
+            _ended.SetResult();
+        }
+    }
+
+    private void Post(SessionEvent what) => _events.Writer.TryWrite(what);
+
+    /// <summary>Hears what is to come and judges whether it can be taken. False when it cannot; the source was told.</summary>
+    private async Task<bool> PrepareAsync()
+    {
+        using CancellationTokenSource deadline = new(_options.StepDeadline);
+        _container = await _control!.ReceiveAsync<Prepare>(deadline.Token).ConfigureAwait(false);
+        AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
+        Prepared answer = await ArrivalChecks.RunAsync(_container, _options, deadline.Token).ConfigureAwait(false);
+        if (answer.Refusals.Count == 0)
+        {
+            try
+            {
+                SetUp();
+            }
+            catch (IOException e)
+            {
+                answer.Refusals.Add(e.Message);
+            }
+        }
+
+        _control.Send(FrameKind.Prepared, answer);
+        if (answer.Refusals.Count == 0)
+        {
+            return true;
+        }
+
+        AgentLog.NotTaken(_logger, Token.Name, _container.ContainerId, string.Join("; ", answer.Refusals));
+        return false;
+    }
+
+    /// <summary>Everything that can be made before the freeze, so that it costs no downtime.</summary>
+    private void SetUp()
+    {
+        string program = _options.KeeperProgram ?? throw new IOException("the agent does not know its own program (KeeperProgram): it cannot start a keeper");
+        _criu = new CriuSession(_options.StateDirectory, $"{Token.Name}-destination", _container.TcpEstablished, _container.CriuConfig);
+        _inbox = new ImageInbox(_criu.ImageDirectory);
+        _keeper = new KeeperProcess(program);
+    }
+
+    private async Task PumpMessagesAsync()
+    {
+        try
+        {
+            while (true)
+            {
+                Post(new SessionEvent.Message(await _control!.ReceiveAsync(CancellationToken.None).ConfigureAwait(false)));
+            }
+        }
+        catch (ControlEndedException e)
+        {
+            Post(new SessionEvent.LinkLost(e.Message));
+        }
+    }
+
+    private async Task HandleEventsAsync()
+    {
+        using Timer deadline = new(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
+        while (!IsOver)
+        {
+            SessionEvent what = await _events.Reader.ReadAsync().ConfigureAwait(false);
+            try
+            {
+                await HandleAsync(what).ConfigureAwait(false);
+            }
+            catch (IOException e) when (_state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking)
+            {
+                // Before the hand-off every failure has the same cure.
+                _errors.Add(e.Message);
+                await AdvanceAsync(DestinationInput.BuildFailed).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
+    private TimeSpan StepDeadlineOfAll => _container.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
+
+    private bool IsOver => _state == DestinationState.Done || _containerDied || (_linkLost && _state is DestinationState.NeverRan or DestinationState.Complete);
+
+    private async Task HandleAsync(SessionEvent what)
+    {
+        switch (what)
+        {
+            case SessionEvent.Message { Value: var message }:
+                await HandleMessageAsync(message).ConfigureAwait(false);
+                break;
+            case SessionEvent.Step { Value: var step }:
+                await HandleStepAsync(step).ConfigureAwait(false);
+                break;
+            case SessionEvent.RestoreEnded { Status: var status }:
+                await HandleRestoreEndedAsync(status).ConfigureAwait(false);
+                break;
+            case SessionEvent.Drained:
+                _drained = true;
+                _drainedUs = ClockOffset.NowUs;
+                await AskOrFinishAsync().ConfigureAwait(false);
+                break;
+            case SessionEvent.LinkLost { Reason: var reason }:
+                _linkLost = true;
+                await LoseAsync($"the connection to the source ended: {reason}").ConfigureAwait(false);
+                break;
+            case SessionEvent.LaneBroken { Reason: var reason }:
+            case SessionEvent.MemoryFailed { Reason: reason }:
+                await LoseAsync(reason).ConfigureAwait(false);
+                break;
+            case SessionEvent.ContainerDied:
+                _containerDied = _state is DestinationState.MayRun or DestinationState.Running;
+                break;
+            case SessionEvent.GiveUp { Reason: var reason } when _state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking:
+                _errors.Add(reason);
+                await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
+                break;
+            case SessionEvent.Tick when _memory is { } memory && !_drained && !_linkLost:
+                TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+                break;
+            default:
+                break;
+        }
+    }
+
+    private async Task HandleMessageAsync(ControlMessage message)
+    {
+        switch (message.Kind)
+        {
+            case FrameKind.ImageChunk when _state == DestinationState.Receiving:
+                _inbox!.Write(message.As<ImageChunk>());
+                break;
+            case FrameKind.ImagesDone when _state == DestinationState.Receiving:
+                _inbox!.Complete(message.As<ImagesDone>());
+                _built.ImagesCompleteUs = ClockOffset.NowUs;
+                ReadImages();
+                await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);
+                break;
+            case FrameKind.Decision:
+                await AdvanceAsync(message.As<Control.Messages.Decision>().MayRun ? DestinationInput.PeerSaysYes : DestinationInput.PeerSaysNo).ConfigureAwait(false);
+                break;
+            case FrameKind.Cancel:
+                await AdvanceAsync(DestinationInput.PeerSaysNo).ConfigureAwait(false);
+                break;
+            case FrameKind.Discarded:
+                await AdvanceAsync(DestinationInput.PeerDiscarded).ConfigureAwait(false);
+                break;
+            case FrameKind.ImageChunk or FrameKind.ImagesDone:
+                // Sent before the source heard that this side has given up.
+                break;
+            default:
+                throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {message.Kind} frame came in state {_state}");
+        }
+    }
+
+    /// <summary>From the images: which pages are owed. From here on page lanes are served.</summary>
+    private void ReadImages()
+    {
+        OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
+        _memory = new LazyMemory(owed.Ranges, _lanes.Demand, _keeper!, _logger);
+        _memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
+        _ = ((Func<Task>)(async () =>
+        {
+            await _memory.Drained.ConfigureAwait(false);
+            Post(new SessionEvent.Drained());
+        }))();
+        _socket = new LazyPagesSocket(_criu.WorkDirectory, _memory.Add);
+        _lanes.Start(_memory);
+        _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
+    }
+
+    private async Task CleanUpAsync()
+    {
+        if (_ticks is { } ticks)
+        {
+            await ticks.DisposeAsync().ConfigureAwait(false);
+        }
+
+        if (_state is not (DestinationState.NeverRan or DestinationState.Complete or DestinationState.Done) && _restore is not null && !_containerDied)
+        {
+            _errors.Add("the session ended unexpectedly");
+            await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
+        }
+
+        _lanes.Dispose();
+        _socket?.Dispose();
+        _memory?.Dispose();
+        if (_keeper is not null)
+        {
+            await _keeper.ReleaseAsync().ConfigureAwait(false);
+            _keeper.Dispose();
+        }
+
+        _inbox?.Dispose();
+        _control!.Close();
+        _control.Dispose();
+        if (_criu is not null)
+        {
+            _criu.Dispose();
+            _criu.Delete(keepLogs: _errors.Count > 0);
+        }
+    }
+}

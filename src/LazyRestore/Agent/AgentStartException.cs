@@ -1,0 +1,4 @@
+namespace PostCopy.Agent;
+
+/// <summary>The agent cannot start here; the message says why and what to do.</summary>
+public sealed class AgentStartException(string message, Exception? inner = null) : IOException(message, inner);

@@ -1,0 +1,86 @@
+using System.Buffers;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using PostCopy.Control.Messages;
+using PostCopy.Criu;
+using PostCopy.Linux;
+using PostCopy.Runc;
+
+namespace PostCopy.Agent;
+
+/// <summary>Whether this host can take a container, judged before the source freezes it.</summary>
+internal static class ArrivalChecks
+{
+    private const int MaxIdChars = 1024;
+
+    /// <summary>The characters that runc accepts in an id.</summary>
+    private static readonly SearchValues<char> IdChars = SearchValues.Create("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.");
+
+    internal static async Task<Prepared> RunAsync(Prepare container, AgentOptions options, CancellationToken cancellation)
+    {
+        Prepared answer = new();
+        void Refuse(string reason) => answer.Refusals.Add(reason);
+
+        if (!IsValidId(container.ContainerId))
+        {
+            Refuse("the container's id is not one that runc accepts");
+            return answer;
+        }
+
+        if (BundlePath.Refusal(container.Bundle, options.BundleRoot) is { } refusal)
+        {
+            Refuse(refusal);
+        }
+
+        string here = RuntimeInformation.ProcessArchitecture.ToString();
+        if (container.Architecture != here)
+        {
+            Refuse($"the source's processor is {container.Architecture}, this host's {here}");
+        }
+
+        if (container.CriuConfig.Length > CriuConfig.MaxUserBytes)
+        {
+            Refuse($"the CRIU options have {container.CriuConfig.Length} characters, at most {CriuConfig.MaxUserBytes} are accepted");
+        }
+
+        ulong available = AvailableMemoryBytes();
+        if (container.MemoryBytes > available)
+        {
+            Refuse($"the container has {container.MemoryBytes >> 20} MiB of memory, this host has {available >> 20} MiB available");
+        }
+
+        await CheckProgramsAsync(container, options, answer, cancellation).ConfigureAwait(false);
+        return answer;
+    }
+
+    private static async Task CheckProgramsAsync(Prepare container, AgentOptions options, Prepared answer, CancellationToken cancellation)
+    {
+        try
+        {
+            if (await new RuncCommand(options.RuncRoot).FindAsync(container.ContainerId, cancellation).ConfigureAwait(false) is { } taken)
+            {
+                answer.Refusals.Add($"a container '{taken.Id}' exists here already ({taken.Status}): remove it, or give the new one another id with --as");
+            }
+
+            string criu = ChildPath.Find("criu") ?? throw new IOException("CRIU is not installed here: run postcopy check on this host");
+            answer.CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false);
+            if (Version.TryParse(answer.CriuVersion, out Version? own) && Version.TryParse(container.CriuVersion, out Version? theirs)
+                && (own.Major, own.Minor).CompareTo((theirs.Major, theirs.Minor)) < 0)
+            {
+                answer.Refusals.Add($"CRIU {own} here cannot read the images of the source's CRIU {theirs}: update it (eng/setup.sh run)");
+            }
+        }
+        catch (IOException e)
+        {
+            answer.Refusals.Add(e.Message);
+        }
+    }
+
+    private static bool IsValidId(string id) => id.Length is > 0 and <= MaxIdChars && id is not ("." or "..") && !id.AsSpan().ContainsAnyExcept(IdChars);
+
+    private static ulong AvailableMemoryBytes()
+    {
+        string line = File.ReadLines("/proc/meminfo").First(static line => line.StartsWith("MemAvailable:", StringComparison.Ordinal));
+        return ulong.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) << 10;
+    }
+}

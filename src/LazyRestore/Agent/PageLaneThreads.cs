@@ -1,0 +1,117 @@
+using System.Net.Sockets;
+using PostCopy.Faults;
+using PostCopy.Restore;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Agent;
+
+/// <summary>A session's demand and push lane on this side, each with a thread that receives from it.</summary>
+internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<LaneRole, SocketLane> _lanes = [];
+    private readonly List<Thread> _threads = [];
+    private LazyMemory? _memory;
+    private bool _closing;
+
+    /// <summary>Where faults ask for their pages.</summary>
+    internal DemandLane Demand { get; } = new();
+
+    /// <summary>Takes a lane and acknowledges it. Throws <see cref="ProtocolException"/> when there is one of this role, or the session is ending.</summary>
+    internal void Attach(LaneRole role, SocketLane lane, byte[] proof)
+    {
+        lock (_lock)
+        {
+            if (_closing || !_lanes.TryAdd(role, lane))
+            {
+                throw new ProtocolException(WireErrorCode.Session, _closing ? "the session is ending" : $"the session has a {role} lane already");
+            }
+
+            LaneOpening.Acknowledge(lane, proof);
+            if (_memory is not null)
+            {
+                Run(role, lane);
+            }
+        }
+    }
+
+    /// <summary>Pages that arrive are installed in <paramref name="memory"/> from now on.</summary>
+    internal void Start(LazyMemory memory)
+    {
+        lock (_lock)
+        {
+            _memory = memory;
+            foreach ((LaneRole role, SocketLane lane) in _lanes)
+            {
+                Run(role, lane);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            _closing = true;
+            foreach (SocketLane lane in _lanes.Values)
+            {
+                lane.Abort();
+            }
+        }
+
+        _threads.ForEach(static thread => thread.Join());
+        foreach (SocketLane lane in _lanes.Values)
+        {
+            lane.Dispose();
+        }
+    }
+
+    private void Run(LaneRole role, SocketLane lane)
+    {
+        PageReceiver receiver = new(lane, _memory!);
+        Thread thread = new(() => Receive(role, lane, receiver)) { IsBackground = true, Name = $"{role} lane" };
+        _threads.Add(thread);
+        if (role == LaneRole.Demand)
+        {
+            Demand.Attach(lane);
+        }
+
+        thread.Start();
+    }
+
+    private void Receive(LaneRole role, SocketLane lane, PageReceiver receiver)
+    {
+        string reason = $"the source closed the {role} lane";
+        try
+        {
+            if (role == LaneRole.Demand)
+            {
+                receiver.ReceiveAnswers(Demand);
+            }
+            else
+            {
+                receiver.ReceivePush();
+            }
+        }
+        catch (ProtocolException e)
+        {
+            reason = $"{role} lane: {e.Message}";
+            LaneOpening.Refuse(lane, e);
+        }
+        catch (Exception e) when (e is SocketException or IOException or InvalidOperationException or InvalidDataException or OperationCanceledException)
+        {
+            reason = $"the {role} lane failed: {e.Message}";
+            lane.Abort();
+        }
+
+        lock (_lock)
+        {
+            if (!_closing)
+            {
+                post(new SessionEvent.LaneBroken(reason));
+            }
+        }
+    }
+}

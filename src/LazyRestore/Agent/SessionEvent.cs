@@ -1,0 +1,39 @@
+using PostCopy.Control;
+using PostCopy.Criu;
+using PostCopy.Linux;
+
+namespace PostCopy.Agent;
+
+/// <summary>Something that happened to a session. All of them go through one queue, so that the session handles one after the other.</summary>
+internal abstract record SessionEvent
+{
+    /// <summary>The source said something.</summary>
+    internal sealed record Message(ControlMessage Value) : SessionEvent;
+
+    /// <summary>The control lane ended.</summary>
+    internal sealed record LinkLost(string Reason) : SessionEvent;
+
+    /// <summary>A page lane cannot go on.</summary>
+    internal sealed record LaneBroken(string Reason) : SessionEvent;
+
+    /// <summary>CRIU came to a step.</summary>
+    internal sealed record Step(CriuStep Value) : SessionEvent;
+
+    /// <summary><c>runc restore</c> ended.</summary>
+    internal sealed record RestoreEnded(ExitStatus Status) : SessionEvent;
+
+    /// <summary>Every page is installed or dropped.</summary>
+    internal sealed record Drained : SessionEvent;
+
+    /// <summary>A page cannot be put in place, or CRIU's socket failed.</summary>
+    internal sealed record MemoryFailed(string Reason) : SessionEvent;
+
+    /// <summary>The container's first process has died.</summary>
+    internal sealed record ContainerDied : SessionEvent;
+
+    /// <summary>Time to tell how far it is.</summary>
+    internal sealed record Tick : SessionEvent;
+
+    /// <summary>A deadline has passed, or the agent is asked to stop.</summary>
+    internal sealed record GiveUp(string Reason) : SessionEvent;
+}

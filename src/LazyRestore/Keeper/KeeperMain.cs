@@ -1,0 +1,67 @@
+using Mono.Unix.Native;
+using PostCopy.Linux;
+
+namespace PostCopy.Keeper;
+
+/// <summary>The keeper's side: <c>postcopy keeper</c>, started by the agent with a socket as descriptor 3. Not for people.</summary>
+public static class KeeperMain
+{
+    /// <summary>
+    /// Holds what it is given until it is told to let go, or the container is dead. Returns the exit code: 0 when nothing was owed any more, 3 when
+    /// descriptor 3 is no socket of an agent.
+    /// </summary>
+    public static int Run()
+    {
+        KeeperCgroup.Enter();
+        int container = -1;
+        bool agentLives = true;
+        while (true)
+        {
+            Pollfd[] waits =
+            [
+                new Pollfd { fd = agentLives ? KeeperProtocol.SocketDescriptor : -1, events = PollEvents.POLLIN },
+                new Pollfd { fd = container, events = PollEvents.POLLIN },
+            ];
+            if (Syscall.poll(waits, -1) < 0)
+            {
+                continue;
+            }
+
+            // A pidfd becomes readable when its process has died (pidfd_open(2)).
+            if (container >= 0 && waits[1].revents != 0)
+            {
+                return 0;
+            }
+
+            if (agentLives && waits[0].revents != 0 && !Take(ref container, ref agentLives))
+            {
+                return 0;
+            }
+
+            if (!agentLives && container < 0)
+            {
+                // Nothing has run here yet: CRIU's own end takes what it built with it.
+                return 0;
+            }
+        }
+    }
+
+    private static bool Take(ref int container, ref bool agentLives)
+    {
+        Span<byte> what = stackalloc byte[1];
+        int received = DescriptorSocket.Receive(KeeperProtocol.SocketDescriptor, what, out int descriptor);
+        if (received == 0)
+        {
+            agentLives = false;
+            return true;
+        }
+
+        if (what[0] == KeeperProtocol.Container)
+        {
+            container = descriptor;
+        }
+
+        // A held userfaultfd needs nothing but to stay open.
+        return what[0] != KeeperProtocol.Release;
+    }
+}

@@ -1,0 +1,64 @@
+using System.Buffers;
+using PostCopy.Control.Messages;
+using PostCopy.Wire;
+
+namespace PostCopy.Restore;
+
+/// <summary>Writes arriving image files into a directory. Names and sums come from the wire and are checked.</summary>
+internal sealed class ImageInbox(string directory) : IDisposable
+{
+    /// <summary>CRIU writes about ten files a process and thirty for the rest.</summary>
+    private const int MaxFiles = 1_000_000;
+
+    private const int MaxNameChars = 255;
+
+    private static readonly SearchValues<char> NameChars = SearchValues.Create("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_");
+
+    private readonly HashSet<string> _names = new(StringComparer.Ordinal);
+    private FileStream? _file;
+    private string _name = "";
+    private ulong _bytes;
+
+    /// <summary>Takes the next piece: of the file before it, or the first of a new one.</summary>
+    internal void Write(ImageChunk chunk)
+    {
+        if (chunk.Name != _name)
+        {
+            Open(chunk.Name);
+        }
+
+        _file!.Write(chunk.Data.Span);
+        _bytes += (ulong)chunk.Data.Length;
+    }
+
+    /// <summary>Ends the last file and compares the sums with the sender's.</summary>
+    internal void Complete(ImagesDone done)
+    {
+        Dispose();
+        if (done.Files != _names.Count || done.Bytes != _bytes)
+        {
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"images done: {done.Files} files with {done.Bytes} bytes were sent, {_names.Count} with {_bytes} arrived");
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _file?.Dispose();
+
+    private void Open(string name)
+    {
+        if (name.Length is 0 or > MaxNameChars || name[0] == '.' || name.AsSpan().ContainsAnyExcept(NameChars))
+        {
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"image chunk: a name of {name.Length} characters is not one that CRIU or runc gives a file");
+        }
+
+        if (_names.Count >= MaxFiles || !_names.Add(name))
+        {
+            throw new ProtocolException(WireErrorCode.TooLarge, $"image chunk: '{name}' comes twice, or is beyond the limit of {MaxFiles} files");
+        }
+
+        _file?.Dispose();
+        _name = name;
+        FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, BufferSize = 0, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
+        _file = new FileStream(Path.Combine(directory, name), options);
+    }
+}

@@ -1,0 +1,103 @@
+using System.Buffers.Binary;
+using System.Net.Sockets;
+using PostCopy.Keeper;
+using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Userfault;
+
+namespace PostCopy.Restore;
+
+/// <summary>
+/// The server's end of <c>lazy-pages.socket</c>: <c>criu restore --lazy-pages</c> connects, sends each task's pid and userfaultfd, and says when all
+/// memory is registered and the tasks may go (CRIU's criu/uffd.c).
+/// </summary>
+/// <remarks>
+/// On the stream: int32 pid as in the images (negative: a zombie, nothing follows), then one byte with the descriptor beside it; at the end
+/// uint32 0x52535446. There is never an answer.
+/// </remarks>
+internal sealed class LazyPagesSocket : IDisposable
+{
+    private const int RestoreFinished = 0x52535446;
+
+    private readonly Socket _listener;
+    private readonly Thread _thread;
+    private readonly Action<ImagePid, Userfaultfd> _arrived;
+    private readonly TaskCompletionSource _finished = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Socket? _connection;
+    private volatile bool _closing;
+
+    /// <summary>Listens in <paramref name="workDirectory"/>, where CRIU looks. <paramref name="arrived"/> takes ownership of each descriptor.</summary>
+    internal LazyPagesSocket(string workDirectory, Action<ImagePid, Userfaultfd> arrived)
+    {
+        _arrived = arrived;
+        _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        _listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(workDirectory, "lazy-pages.socket")));
+        _listener.Listen(1);
+        _thread = new Thread(Serve) { IsBackground = true, Name = "lazy-pages socket" };
+        _thread.Start();
+    }
+
+    /// <summary>Completes when CRIU says that the restore is finished; fails when it goes away before, or breaks the protocol.</summary>
+    internal Task Finished => _finished.Task;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _closing = true;
+        _listener.Dispose();
+        _connection?.Dispose();
+        _thread.Join();
+    }
+
+    private void Serve()
+    {
+        try
+        {
+            _connection = _listener.Accept();
+            int socket = (int)_connection.SafeHandle.DangerousGetHandle();
+            int pid;
+            while ((pid = ReadPid(socket)) != RestoreFinished)
+            {
+                if (pid > 0)
+                {
+                    _arrived(new ImagePid(pid), ReadDescriptor(socket, pid));
+                }
+            }
+
+            _finished.TrySetResult();
+        }
+        catch (Exception e) when (e is SocketException or IOException or ObjectDisposedException or ArgumentException)
+        {
+            if (!_closing)
+            {
+                _finished.TrySetException(e);
+            }
+        }
+    }
+
+    private static int ReadPid(int socket)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        for (int have = 0; have < bytes.Length;)
+        {
+            int received = DescriptorSocket.Receive(socket, bytes[have..], out int descriptor);
+            if (received == 0 || descriptor >= 0)
+            {
+                throw new IOException(received == 0 ? "lazy-pages socket: CRIU went away before the restore was finished" : "lazy-pages socket: a descriptor came before its pid");
+            }
+
+            have += received;
+        }
+
+        return BinaryPrimitives.ReadInt32LittleEndian(bytes);
+    }
+
+    private static Userfaultfd ReadDescriptor(int socket, int pid)
+    {
+        Span<byte> marker = stackalloc byte[1];
+        int received = DescriptorSocket.Receive(socket, marker, out int descriptor);
+        return received == 1 && descriptor >= 0
+            ? new Userfaultfd(descriptor)
+            : throw new IOException($"lazy-pages socket: no userfaultfd came for process {pid}");
+    }
+}

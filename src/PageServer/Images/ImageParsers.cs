@@ -1,0 +1,15 @@
+using Google.Protobuf;
+using PostCopy.Images.Proto;
+
+namespace PostCopy.Images;
+
+/// <summary>Parsers that drop the many fields of CRIU's messages this program has no use for, instead of keeping their bytes.</summary>
+internal static class ImageParsers
+{
+    public static readonly MessageParser<InventoryEntry> Inventory = InventoryEntry.Parser.WithDiscardUnknownFields(true);
+    public static readonly MessageParser<KernelObjectIds> Ids = KernelObjectIds.Parser.WithDiscardUnknownFields(true);
+    public static readonly MessageParser<PstreeEntry> Pstree = PstreeEntry.Parser.WithDiscardUnknownFields(true);
+    public static readonly MessageParser<CoreEntry> Core = CoreEntry.Parser.WithDiscardUnknownFields(true);
+    public static readonly MessageParser<PagemapHead> PagemapHead = Proto.PagemapHead.Parser.WithDiscardUnknownFields(true);
+    public static readonly MessageParser<PagemapEntry> PagemapEntry = Proto.PagemapEntry.Parser.WithDiscardUnknownFields(true);
+}

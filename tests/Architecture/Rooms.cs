@@ -1,0 +1,85 @@
+namespace PostCopy.Tests.Architecture;
+
+/// <summary>
+/// Who may depend on whom. A room is a folder below a project in <c>src</c>; its namespace is <c>PostCopy.&lt;Folder&gt;</c>. A room may name itself
+/// and what stands here; a new room needs a new line. Nothing forbids an entry that nobody uses yet.
+/// </summary>
+internal static class Rooms
+{
+    /// <summary>The base class library and nothing else.</summary>
+    private static readonly string[] Nothing = [];
+
+    internal static readonly Room[] All =
+    [
+        // The vocabulary and the contract: could be moved into a package of their own by moving the folder.
+        new("PageServer", "Memory", Nothing),
+        new("PageServer", "Wire", ["Memory"]),
+        new("PageServer", "HandOff", Nothing),
+        new("PageServer", "Linux", ["Memory"]),
+        new("PageServer", "Buffers", ["Linux", "Memory"]),
+        new("PageServer", "Transport", ["Wire", "Buffers", "Linux", "Memory"]),
+        new("PageServer", "Images", ["Memory", "Linux"]),
+        new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
+        new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
+        new("PageServer", "Criu", ["Images", "Linux", "Memory"]),
+        new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
+        new("PageServer", "Check", ["Linux", "Memory"]),
+        new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Memory", "Check"]),
+        new(
+            "PageServer",
+            "Migrate",
+            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory"]),
+
+        // The destination. PageServer never names one of these: see PageServer's own lines.
+        new("LazyRestore", "Userfault", ["Linux", "Memory"]),
+        new("LazyRestore", "Faults", ["Userfault", "Linux", "Memory"]),
+        new("LazyRestore", "Keeper", ["Userfault", "Faults", "Linux", "Memory"]),
+        new(
+            "LazyRestore",
+            "Restore",
+            ["Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Linux", "Memory"]),
+        new(
+            "LazyRestore",
+            "Agent",
+            [
+                "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
+                "Memory",
+            ]),
+
+        // The command line: sees what is public of both libraries.
+        new("Cli", "Display", ["Check", "Migrate", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
+        new(
+            "Cli",
+            "Hosting",
+            ["Agent", "Restore", "Keeper", "Migrate", "Serve", "Transport", "Control", "Wire", "Memory"]),
+        new(
+            "Cli",
+            "Commands",
+            [
+                "Display", "Hosting", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
+                "Memory",
+            ]),
+    ];
+
+    /// <summary>Packages that only some projects may name: the namespace as it begins, and the projects.</summary>
+    internal static readonly (string Namespace, string[] Projects)[] Packages =
+    [
+        ("Serilog", ["Cli"]),
+        ("Spectre.Console", ["Cli"]),
+        ("System.CommandLine", ["Cli"]),
+        ("Microsoft.Extensions.Hosting", ["Cli", "LazyRestore"]),
+    ];
+
+    /// <summary>
+    /// PageServer may use the interfaces of Microsoft.Extensions.Hosting (the Abstractions package has the same namespace): the types of the
+    /// full package are what it may not name.
+    /// </summary>
+    internal static readonly string[] HostingBeyondAbstractions =
+        ["HostApplicationBuilder", "HostBuilder", "Host.Create", "ConsoleLifetime", "UseConsoleLifetime", "RunConsoleAsync", "UseSystemd", "AddSystemd"];
+
+    /// <summary>These rooms name nothing beyond the base class library and their rooms: no packages at all.</summary>
+    internal static readonly string[] WithoutPackages = ["Memory", "Wire", "HandOff"];
+}
+
+/// <summary>One room and the rooms it may name.</summary>
+internal sealed record Room(string Project, string Name, string[] MayName);
