@@ -255,7 +255,8 @@ up() {
 }
 
 # nsenter forks once it has entered the pid namespace and does not pass signals on; bash makes a
-# background command ignore SIGINT, hence "env --default-signal".
+# background command ignore SIGINT, hence "env --default-signal".  In a session of its own the
+# command gets Ctrl-C from us alone, not a second time from the terminal.
 run() {
     local lab=$1 name=$2 pid child signal code=0
     shift 2
@@ -263,7 +264,7 @@ run() {
     (($#)) || usage
     pid=$(host_pid "$lab" "$name")
     join_cgroups "$lab" "$name" leaf
-    PATH=/opt/postcopy/bin:$PATH env --default-signal=INT,QUIT \
+    PATH=/opt/postcopy/bin:$PATH env --default-signal=INT,QUIT setsid \
         nsenter --target "$pid" --all --wd="$PWD" -- "$@" <&0 &
     child=$!
     for signal in INT TERM HUP QUIT USR1 USR2; do

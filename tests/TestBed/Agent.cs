@@ -43,11 +43,6 @@ internal sealed class Agent : IAsyncDisposable
 
     public static string WriteToken(Lab lab, string name)
     {
-        if (OperatingSystem.IsWindows())
-        {
-            throw new PlatformNotSupportedException();
-        }
-
         string path = $"{lab.Shared}/{name}";
         FileStreamOptions onlyOurs = new()
         {

@@ -20,7 +20,8 @@ internal static class StockMigration
     private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(3);
 
-    public static async Task<StockTimes> RunAsync(Lab lab, Container container, LabHost from, LabHost to)
+    public static async Task<StockTimes> RunAsync(
+        Lab lab, Container container, LabHost from, LabHost to, string? bundleThere = null, bool tcpEstablished = false)
     {
         string pipeMaxSize = await File.ReadAllTextAsync(PipeMaxSize);
         if (long.Parse(pipeMaxSize, null) < NeededPipeBytes)
@@ -30,7 +31,7 @@ internal static class StockMigration
 
         try
         {
-            return await MoveAsync(lab, container, from, to);
+            return await MoveAsync(lab, container, from, to, bundleThere ?? container.Bundle, tcpEstablished ? ["--tcp-established"] : []);
         }
         finally
         {
@@ -38,7 +39,8 @@ internal static class StockMigration
         }
     }
 
-    private static async Task<StockTimes> MoveAsync(Lab lab, Container container, LabHost from, LabHost to)
+    private static async Task<StockTimes> MoveAsync(
+        Lab lab, Container container, LabHost from, LabHost to, string bundleThere, string[] options)
     {
         string work = $"{lab.Shared}/stock-{Guid.NewGuid():N}";
         foreach (string name in (string[])["images", "dump", "restore"])
@@ -47,10 +49,10 @@ internal static class StockMigration
         }
 
         Stopwatch clock = Stopwatch.StartNew();
-        await using RunningCommand dump = from.Start("sh", "-c",
-            "mkfifo $0/status; runc checkpoint --lazy-pages --page-server 0.0.0.0:$1 --status-fd 3 --image-path $0/images --work-path $0/dump $2 3>$0/status & "
+        await using RunningCommand dump = from.Start(["bash", "-c",
+            "mkfifo $0/status; runc checkpoint --lazy-pages --page-server 0.0.0.0:$1 --status-fd 3 --image-path $0/images --work-path $0/dump \"${@:2}\" 3>$0/status & "
             + "pid=$!; head -c 1 $0/status | od -An -tx1; wait $pid",
-            work, $"{PageServerPort}", container.Id);
+            work, $"{PageServerPort}", .. options, container.Id]);
         await dump.WaitForOutputAsync(command => command.Output.Contains("00", StringComparison.Ordinal), s_limit);
         TimeSpan dumped = clock.Elapsed;
 
@@ -62,8 +64,8 @@ internal static class StockMigration
         string socket = $"{work}/restore/lazy-pages.socket";
         await Condition.WaitAsync(() => File.Exists(socket) || lazyPages.HasExited, s_limit, "the lazy-pages daemon's socket");
 
-        CommandResult restore = await to.TryAsync(Container.DetachedRunc($"{work}/runc-restore.log", "restore", "-d", "--lazy-pages",
-            "--image-path", $"{work}/images-there", "--work-path", $"{work}/restore", "--bundle", container.Bundle, container.Id));
+        CommandResult restore = await to.TryAsync(Container.DetachedRunc($"{work}/runc-restore.log", ["restore", "-d", "--lazy-pages",
+            "--image-path", $"{work}/images-there", "--work-path", $"{work}/restore", "--bundle", bundleThere, .. options, container.Id]));
         if (restore.ExitCode != 0)
         {
             throw new InvalidOperationException($"{restore}\n{FirstErrors(work)}");

@@ -82,6 +82,13 @@ internal sealed class Walker
         Assert.Equal(hosts, visited);
     }
 
+    /// <summary>The longest time between two lines: how long the program stood still, as it was seen from outside.</summary>
+    public TimeSpan LongestSilence()
+    {
+        List<WalkerLogLine> log = ReadLog();
+        return TimeSpan.FromMicroseconds(log.Zip(log.Skip(1), (before, after) => after.UnixUs - before.UnixUs).Max());
+    }
+
     // The last line may be half written on a file system that shows it early; it counts when it is whole.
     public List<WalkerLogLine> ReadLog()
     {
@@ -90,11 +97,12 @@ internal sealed class Walker
     }
 }
 
-internal readonly record struct WalkerLogLine(string Host, long Sequence)
+internal readonly record struct WalkerLogLine(string Host, long Sequence, long UnixUs)
 {
     public static WalkerLogLine Parse(string line)
     {
         string[] fields = line.Split(' ');
-        return new WalkerLogLine(fields[0], long.Parse(fields[1], CultureInfo.InvariantCulture));
+        return new WalkerLogLine(
+            fields[0], long.Parse(fields[1], CultureInfo.InvariantCulture), long.Parse(fields[2], CultureInfo.InvariantCulture));
     }
 }

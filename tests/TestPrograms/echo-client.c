@@ -9,15 +9,28 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+static int connect_when_it_listens(const struct sockaddr_in *address)
+{
+    for (int attempt = 0; attempt < 1000; attempt++) {
+        int server = socket(AF_INET, SOCK_STREAM, 0);
+        if (server < 0)
+            die("socket");
+        if (connect(server, (const struct sockaddr *)address, sizeof *address) == 0)
+            return server;
+        close(server);
+        usleep(10000);
+    }
+    die("connect");
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3)
         return 2;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
     inet_pton(AF_INET, argv[1], &address.sin_addr);
-    int server = socket(AF_INET, SOCK_STREAM, 0);
-    if (server < 0 || connect(server, (struct sockaddr *)&address, sizeof address) != 0)
-        die("connect");
+    int server = connect_when_it_listens(&address);
     FILE *in = fdopen(server, "r");
     for (unsigned long n = 1;; n++) {
         char line[128], answer[256], host[64];

@@ -6,9 +6,9 @@
 // beside it.  Threads read random pages (every byte is checked) and rewrite random pages (the
 // next generation) all the time.  In DIRECTORY:
 //
-//   log       "HOST SEQUENCE" every few milliseconds, one write each.  HOST is what the machine
-//             says, SEQUENCE is counted in our memory: whatever ran twice, went back or
-//             was lost shows as a number twice, a number less, or one missing.
+//   log       "HOST SEQUENCE UNIX-MICROSECONDS" every few milliseconds, one write each.  HOST is what
+//             the machine says, SEQUENCE is counted in our memory: whatever ran twice, went
+//             back or was lost shows as a number twice, a number less, or one missing.
 //   command   "ID VERB..." given to us; written by others with rename
 //   answer    "ID ..." what became of it
 //   moved     what came of the command given with on-move, once we find ourselves on another host
@@ -273,7 +273,8 @@ int main(int argc, char **argv)
     read_host(first_host, sizeof first_host);
     for (;;) {
         read_host(host, sizeof host);
-        int length = snprintf(line, sizeof line, "%s %llu\n", host, (unsigned long long)sequence);
+        int length = snprintf(line, sizeof line, "%s %llu %llu\n", host, (unsigned long long)sequence,
+                              (unsigned long long)now_ns(CLOCK_REALTIME) / 1000);
         int log = open(log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
         if (log < 0 || write(log, line, (size_t)length) != length)
             die(log_path);

@@ -1,0 +1,177 @@
+using System.Text.RegularExpressions;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.EndToEnd;
+
+/// <summary>Whatever goes wrong before the hand-off, the source runs on and nothing is left anywhere.</summary>
+[Collection(EndToEndCollection.Name)]
+public sealed partial class RollBackTests : IAsyncLifetime
+{
+    private Lab? _lab;
+    private Walker? _walker;
+
+    private Lab Hosts => _lab!;
+
+    private Walker Program => _walker!;
+
+    // Skipping is possible in a test alone, not while it is set up.
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
+    {
+        if (_lab is not null)
+        {
+            await _lab.DisposeAsync();
+        }
+    }
+
+    [SkippableFact]
+    public async Task The_destination_is_unreachable()
+    {
+        await StartAsync();
+        string token = Agent.WriteToken(Hosts, "token");
+        await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, $"{Hosts["b"].Address}:7077", token);
+        MigrationResult result = await migration.WaitAsync();
+
+        Assert.Equal(ExitCode.Cannot, result.ExitCode);
+        Assert.Contains(Hosts["b"].Address, result.Error, StringComparison.Ordinal);
+        await AssertUnharmedAsync();
+    }
+
+    [SkippableFact]
+    public async Task The_token_is_wrong()
+    {
+        await StartAsync();
+        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        {
+            string wrong = Agent.WriteToken(Hosts, "wrong-token");
+            await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, agent.Endpoint, wrong);
+            MigrationResult result = await migration.WaitAsync();
+
+            Assert.Equal(ExitCode.Cannot, result.ExitCode);
+            Assert.Contains("token", result.Error, StringComparison.OrdinalIgnoreCase);
+        }
+
+        await AssertUnharmedAsync();
+    }
+
+    [SkippableFact]
+    public async Task The_bundle_is_not_on_the_destination()
+    {
+        await StartAsync();
+        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        {
+            string missing = $"{Hosts.Shared}/no-such-bundle";
+            MigrationResult result = await Migration.RunAsync(Hosts, Hosts["a"], Program.Container, agent, "--bundle", missing);
+
+            Assert.True(result.ExitCode is ExitCode.Cannot or ExitCode.RolledBack, $"{result.Command}");
+            Assert.Contains(missing, result.Error, StringComparison.Ordinal);
+        }
+
+        await AssertUnharmedAsync();
+    }
+
+    [SkippableFact]
+    public async Task The_program_is_not_in_the_destinations_bundle()
+    {
+        await StartAsync();
+        string bundle = await Bundle.CopyAsync(Hosts, Program.Container.Bundle, "bundle-without-program");
+        File.Delete($"{bundle}/rootfs/bin/walker");
+        await AssertRestoreFailsAsync(bundle, "bin/walker");
+    }
+
+    [SkippableFact]
+    public async Task The_containers_network_is_not_on_the_destination()
+    {
+        await StartAsync(network: "/run/netns/walker-a");
+        string bundle = await Bundle.CopyAsync(Hosts, Program.Container.Bundle, "bundle-without-network");
+        string config = await File.ReadAllTextAsync($"{bundle}/config.json");
+        await File.WriteAllTextAsync($"{bundle}/config.json", config.Replace("netns/walker-a", "netns/walker-missing", StringComparison.Ordinal));
+        await AssertRestoreFailsAsync(bundle, "walker-missing");
+    }
+
+    [SkippableTheory]
+    [InlineData("dump|freez|frozen")]
+    [InlineData("restor")]
+    public async Task The_user_changes_his_mind(string phase)
+    {
+        await StartAsync();
+        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        {
+            await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, agent.Endpoint, agent.TokenFile);
+            await migration.Process.WaitForOutputAsync(
+                command => Regex.IsMatch(command.Error, phase, RegexOptions.IgnoreCase), TimeSpan.FromSeconds(30));
+            await migration.Process.SignalAsync("INT");
+            MigrationResult result = await migration.WaitAsync();
+
+            // The hand-off may have come first: then it is too late, and it must have moved.
+            if (result.ExitCode == ExitCode.Moved)
+            {
+                result.Expect(ExitCode.Moved, "moved");
+                await Program.VerifyAsync();
+                Program.AssertRanOn("a", "b");
+                Skip.If(true, "the hand-off was faster than the signal");
+            }
+
+            result.Expect(ExitCode.RolledBack, "rolled-back");
+        }
+
+        await AssertUnharmedAsync();
+    }
+
+    [SkippableFact]
+    public async Task The_agent_is_killed_while_it_restores()
+    {
+        await StartAsync();
+        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        {
+            await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, agent.Endpoint, agent.TokenFile);
+            await migration.Process.WaitForOutputAsync(command => Frozen().IsMatch(command.Error), TimeSpan.FromSeconds(30));
+            await agent.Process.SignalAsync("USR1"); // host.sh passes it on; nothing handles it, so it kills
+            MigrationResult result = await migration.WaitAsync();
+            result.Expect(ExitCode.RolledBack, "rolled-back");
+        }
+
+        await AssertUnharmedAsync();
+    }
+
+    [GeneratedRegex("dump|freez|frozen", RegexOptions.IgnoreCase)]
+    private static partial Regex Frozen();
+
+    private async Task StartAsync(string network = "host")
+    {
+        Bed.RequirePostCopy();
+        _lab = await Lab.UpAsync("a", "b");
+        if (network != "host")
+        {
+            await _lab["a"].MakeContainerNetworkAsync("walker-a", "10.77.0.100", connected: true);
+        }
+
+        _walker = await Walker.StartAsync(_lab, _lab["a"], mebibytes: 64, network: network);
+    }
+
+    private async Task AssertRestoreFailsAsync(string bundle, string named)
+    {
+        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        {
+            MigrationResult result = await Migration.RunAsync(Hosts, Hosts["a"], Program.Container, agent, "--bundle", bundle);
+            MigrationReport report = result.Expect(ExitCode.RolledBack, "rolled-back");
+            Assert.NotEmpty(report.Errors);
+            Assert.Contains(named, result.Error, StringComparison.Ordinal);
+        }
+
+        await AssertUnharmedAsync();
+    }
+
+    private async Task AssertUnharmedAsync()
+    {
+        Assert.Equal("running", await Program.Container.StatusOnAsync(Hosts["a"]));
+        Assert.Null(await Program.Container.StatusOnAsync(Hosts["b"]));
+        await Program.WaitUntilItLivesAsync();
+        await Program.VerifyAsync();
+        Assert.Equal(0, (await Program.StatsAsync()).Bad);
+        Program.AssertRanOn("a");
+        await Program.Container.RemoveFromAsync(Hosts["a"]);
+        await Hosts.AssertNothingLeftAsync();
+    }
+}
