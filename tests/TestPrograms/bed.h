@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define HOST_FILE "/etc/postcopy-host"
+#define PAGE 4096u
 
 static inline void die(const char *what)
 {
