@@ -41,8 +41,8 @@ internal sealed class BarePathComparison(bool quick)
         Push(source, target);
         Pairs<PushTime> pairs = await Pairs<PushTime>.RunAsync(
             _pushPairs,
-            () => Task.FromResult(Verified(target, Push(source, target))),
-            async () => Verified(target, await Ceiling.PushAsync(source, target)));
+            () => Task.FromResult(Verified(target, Push(source, target), "ours")),
+            async () => Verified(target, await Ceiling.PushAsync(source, target), ReferenceName));
         return
         [
             pairs.Row($"push, frozen process → TCP → installed, {_pushMebibytes} MiB", "GB/s", ReferenceName, run => run.GBps, Goal.AtLeast(0.9)),
@@ -56,8 +56,8 @@ internal sealed class BarePathComparison(bool quick)
         ServeSweep(source, target);
         Pairs<WalkerSweep> pairs = await Pairs<WalkerSweep>.RunAsync(
             _faultPairs,
-            () => Task.FromResult(Verified(target, ServeSweep(source, target))),
-            async () => Verified(target, await Ceiling.ServeSweepAsync(source, target)));
+            () => Task.FromResult(Verified(target, ServeSweep(source, target), "ours")),
+            async () => Verified(target, await Ceiling.ServeSweepAsync(source, target), ReferenceName));
         return
         [
             pairs.Row("fault as the program sees it, no push, p50", "µs", ReferenceName, run => run.WaitP50Us, Goal.AtMost(1.25)),
@@ -78,7 +78,7 @@ internal sealed class BarePathComparison(bool quick)
                 transfer.WaitUntilDrained();
             }
 
-            target.Verify();
+            Verified(target, sweeps[^1], "ours");
         }
 
         return
@@ -106,9 +106,10 @@ internal sealed class BarePathComparison(bool quick)
         return sweep;
     }
 
-    private static T Verified<T>(MemoryProgram target, T run)
+    private static T Verified<T>(MemoryProgram target, T run, string name)
     {
         target.Verify();
+        Say($"  {name}: {run}");
         return run;
     }
 

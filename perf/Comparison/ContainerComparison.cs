@@ -121,7 +121,7 @@ internal sealed class ContainerComparison : IAsyncDisposable
     private async Task<Steps> MoveByPostCopyAsync(Container container)
     {
         MigrationResult result = await Migration.RunAsync(_lab, _lab["a"], container, _agent);
-        MigrationReport report = result.Expect(ExitCode.Moved, "Moved");
+        MigrationReport report = result.Expect(ExitCode.Moved, "moved");
         return new Steps(report.FreezeMs + report.DumpMs, report.ImagesMs, report.DowntimeMs - report.FreezeMs - report.DumpMs - report.ImagesMs, report.DrainMs);
     }
 

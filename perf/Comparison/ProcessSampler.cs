@@ -8,7 +8,7 @@ internal sealed class ProcessSampler : IDisposable
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(20);
 
     private readonly HostMeter _host;
-    private readonly Dictionary<string, bool> _serves = [];
+    private readonly HashSet<string> _serving = [];
     private readonly ManualResetEventSlim _stop = new();
     private readonly Thread _thread;
 
@@ -57,53 +57,35 @@ internal sealed class ProcessSampler : IDisposable
     }
 
     /// <summary>
-    /// postcopy in all its roles, and CRIU where it serves pages: the dump that became a page server, and the lazy-pages daemon. Not what restores,
-    /// nor runc: both are there either way.
+    /// postcopy in all its roles, and CRIU where it serves pages or holds the frozen tasks. Not what restores, nor runc: both are there either way.
     /// </summary>
     private bool Serves(string pid)
     {
-        if (!_serves.TryGetValue(pid, out bool serves))
+        // A process that does not serve may be about to execute another program, or to name itself: it is looked at again.
+        if (!_serving.Contains(pid) && IsServer(CommandLine(pid)))
         {
-            string[] command = CommandLine(pid);
-            serves = Path.GetFileName(command[0]) switch
-            {
-                "postcopy" => true,
-                "criu" => command.Length > 1 && (command[1] == "lazy-pages" || IsDump(pid)),
-                _ => false,
-            };
-
-            // A process that is about to execute another program is looked at again.
-            if (serves)
-            {
-                _serves[pid] = serves;
-            }
+            _serving.Add(pid);
         }
 
-        return serves;
+        return _serving.Contains(pid);
     }
 
-    private static string[] CommandLine(string pid)
+    /// <summary>CRIU overwrites its arguments when runc drives it: "criu: dump --rpc -t PID".</summary>
+    private static bool IsServer(string commandLine)
+    {
+        string[] words = commandLine.Split('\0', ' ');
+        return Path.GetFileName(words[0]) is "postcopy" || (Path.GetFileName(words[0]) is "criu" or "criu:" && words.ElementAtOrDefault(1) is "dump" or "lazy-pages");
+    }
+
+    private static string CommandLine(string pid)
     {
         try
         {
-            return File.ReadAllText($"/proc/{pid}/cmdline").Split('\0');
+            return File.ReadAllText($"/proc/{pid}/cmdline");
         }
         catch (IOException)
         {
-            return [""];
-        }
-    }
-
-    /// <summary>runc drives CRIU as "criu swrk": dump.log in its work directory tells what for.</summary>
-    private static bool IsDump(string pid)
-    {
-        try
-        {
-            return Directory.GetFileSystemEntries($"/proc/{pid}/fd").Any(descriptor => File.ResolveLinkTarget(descriptor, returnFinalTarget: false)?.Name == "dump.log");
-        }
-        catch (IOException)
-        {
-            return false;
+            return "";
         }
     }
 }

@@ -1,5 +1,6 @@
 // What the programs that are moved around have in common.
 #pragma once
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>

@@ -10,7 +10,6 @@
 // DESCRIPTOR is the target's userfaultfd.  Both sides are threads of this process, over
 // loopback TCP with cubic.  No bookkeeping, no framing, no errors survived: what a real page
 // server is measured against, not what one could be.
-#define _GNU_SOURCE
 #include "bed.h"
 #include <arpa/inet.h>
 #include <linux/userfaultfd.h>

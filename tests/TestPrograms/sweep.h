@@ -1,10 +1,10 @@
 // Touches every page of a region once and measures each touch.
 #pragma once
 #include "bed.h"
+#include <sys/resource.h>
 
-// No present page takes this long to touch, and no missing one can be brought faster: two
-// threads must be woken for it.
-#define WAIT_NS 5000u
+// No missing page can be brought faster: a thread must be woken for it.
+#define SURELY_PRESENT_NS 3000u
 
 // Buckets of 1/16 of a power of two, as HdrHistogram's: 6 % wide.
 #define BUCKETS (64 * 16)
@@ -36,6 +36,20 @@ static void record(struct histogram *h, uint64_t ns)
     h->total++;
 }
 
+// A touch that took long waited for a page or for a CPU: only the first is a fault.
+static int waited_for_page(uint64_t ns)
+{
+    static long seen;
+    struct rusage used;
+    if (ns < SURELY_PRESENT_NS)
+        return 0;
+    getrusage(RUSAGE_THREAD, &used);
+    long faults = used.ru_minflt + used.ru_majflt;
+    int waited = faults > seen;
+    seen = faults;
+    return waited;
+}
+
 static double percentile_us(const struct histogram *h, double fraction)
 {
     uint64_t seen = 0;
@@ -63,6 +77,7 @@ static void sweep(uint64_t *memory, uint64_t pages, const char *order, char *tex
     // This memory may be missing as well; it must not be what is measured.
     memset(&touches, 0, sizeof touches);
     memset(&waits, 0, sizeof waits);
+    waited_for_page(UINT64_MAX);
     int random = strcmp(order, "random") == 0;
     unsigned bits = 64 - (unsigned)__builtin_clzll(pages | 1);
     uint64_t limit = random ? 1ull << bits : pages, state = 0, largest = 0, sum = 0;
@@ -79,7 +94,7 @@ static void sweep(uint64_t *memory, uint64_t pages, const char *order, char *tex
         sum += *(volatile uint64_t *)(memory + page * (PAGE / 8));
         uint64_t ns = now_ns(CLOCK_MONOTONIC) - before;
         record(&touches, ns);
-        if (ns > WAIT_NS)
+        if (waited_for_page(ns))
             record(&waits, ns);
         if (ns > largest)
             largest = ns;
