@@ -129,6 +129,15 @@ internal static class SourceHandOff
         _ => (state, SourceActions.None),
     };
 
+    /// <summary>What to say when a connection to the destination is made anew: whatever was said last may not have been heard.</summary>
+    internal static SourceActions Repeat(SourceState state) => state switch
+    {
+        SourceState.HandedOff => SourceActions.SayYes,
+        SourceState.RolledBack => SourceActions.SayNo,
+        SourceState.Done => SourceActions.SayDiscarded,
+        _ => SourceActions.None,
+    };
+
     /// <summary>
     /// Where a new process stands that finds a session of a dead one: from what was recorded, never from what was only remembered.
     /// </summary>
