@@ -159,13 +159,14 @@ internal static class DestinationMoves
         repeated.Destination.ToDo = rules.DestinationRepeat(state);
         moves.Add(repeated, new Step(Cause.Repeat, Agent, "is connected anew and says again", repeated.Destination.ToDo));
 
-        void HearMessage(World before, Messages message, DestinationInput input)
+        void HearMessage(in World before, Messages message, DestinationInput input)
         {
             if (before.Network.HasFlag(message))
             {
+                World without = before;
+                without.Network &= ~message;
+                Hear(without, input, Cause.Progress);
                 Hear(before, input, Cause.Fault);
-                before.Network &= ~message;
-                Hear(before, input, Cause.Progress);
             }
         }
 

@@ -10,6 +10,14 @@ internal static class ModelCheck
         return space.Broken ?? LostIn(space) ?? StuckUndisturbed(rules);
     }
 
+    /// <summary>The shortest way to break one promise, whatever else breaks before; null when it is kept.</summary>
+    internal static string? WayToBreak(Promise promise, Rules rules) => promise switch
+    {
+        Promise.OneRunsInTheEnd => LostIn(StateSpace.Explore(rules, lookFor: promise))?.Trace,
+        Promise.UndisturbedRunsMove => StuckUndisturbed(rules)?.Trace,
+        _ => StateSpace.Explore(rules, lookFor: promise).Broken?.Trace,
+    };
+
     private static (Promise Promise, string Trace)? LostIn(StateSpace space)
     {
         foreach (int world in space.Without(static world => Promises.IsMoved(world) || Promises.IsRolledBack(world), static cause => cause != Cause.Fault))

@@ -36,18 +36,34 @@ internal enum Promise
 /// <summary>The promises as predicates.</summary>
 internal static class Promises
 {
-    /// <summary>The first promise this world breaks by itself.</summary>
-    internal static Promise? BrokenIn(in World world)
+    /// <summary>The first of the promises that this world breaks by itself; with <paramref name="only"/>, that one or none.</summary>
+    internal static Promise? BrokenIn(in World world, Promise? only = null)
+    {
+        for (Promise promise = Promise.OneRuns; promise <= Promise.KilledOnlyWhenMoved; promise++)
+        {
+            if ((only is null || only == promise) && Breaks(world, promise))
+            {
+                return promise;
+            }
+        }
+
+        return null;
+    }
+
+    private static bool Breaks(in World world, Promise promise)
     {
         ref readonly SourceHost source = ref world.Source;
         ref readonly DestinationHost destination = ref world.Destination;
-        return source.TasksRun && destination.Copy == Copy.Runs ? Promise.OneRuns
-            : destination.EverRan && source.Decision != Decision.HandedOff ? Promise.NoneRunsWithoutTheWord
-            : destination.EverRan && source.Returned ? Promise.OnlyTheUnrunReturns
-            : source.TasksRun && source.Decision == Decision.HandedOff && !source.Returned ? Promise.HandedOffStaysFrozen
-            : destination.EverRan && source.RanSinceDump ? Promise.OneHistory
-            : source.TasksGone && !(destination.Copy == Copy.Runs && destination.AllPagesIn) ? Promise.KilledOnlyWhenMoved
-            : null;
+        return promise switch
+        {
+            Promise.OneRuns => source.TasksRun && destination.Copy == Copy.Runs,
+            Promise.NoneRunsWithoutTheWord => destination.EverRan && source.Decision != Decision.HandedOff,
+            Promise.OnlyTheUnrunReturns => destination.EverRan && source.Returned,
+            Promise.HandedOffStaysFrozen => source.TasksRun && source.Decision == Decision.HandedOff && !source.Returned,
+            Promise.OneHistory => destination.EverRan && source.RanSinceDump,
+            Promise.KilledOnlyWhenMoved => source.TasksGone && !(destination.Copy == Copy.Runs && destination.AllPagesIn),
+            _ => throw new ArgumentOutOfRangeException(nameof(promise), promise, "not a promise about a single world"),
+        };
     }
 
     internal static bool IsMoved(in World world) =>
@@ -59,10 +75,11 @@ internal static class Promises
         world.Destination is { Process: DestinationState.NeverRan, ToDo: DestinationActions.None, Copy: Copy.None };
 
     /// <summary>
-    /// CRIU died by a signal on the destination after the yes: nobody can prove whether the copy ran. Its tasks run or are parked, the source stays
-    /// frozen and is reported as handed off, and a human decides.
+    /// CRIU died by a signal on the destination before its <c>pre-resume</c> stamp, and the yes was taken before its death was heard of: nobody can
+    /// prove whether the copy ran. Its tasks run or are parked, the source stays frozen and is reported as handed off, and a human decides.
     /// </summary>
     internal static bool IsUnprovable(in World world) =>
         world.Source is { Decision: Decision.HandedOff, Returned: false, TasksGone: false, TasksRun: false } &&
-        world.Destination is { Decision: DestinationDecision.MayRun, Returned: false, Restore: Restore.Killed, Copy: Copy.Runs or Copy.Unrun };
+        world.Destination is { Returned: false, Restore: Restore.Killed, Copy: Copy.Runs or Copy.Unrun } &&
+        (world.Destination.Decision == DestinationDecision.MayRun || world.Destination.ToDo == DestinationActions.RecordMayRun);
 }

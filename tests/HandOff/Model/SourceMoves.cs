@@ -50,7 +50,7 @@ internal static class SourceMoves
         {
             World ended = world;
             ended.Source.Dump = Dump.Ended;
-            moves.Add(ended, new Step(Cause.Fault, "source's CRIU", "dies or fails, and lets the tasks go"));
+            moves.Add(ended, new Step(Cause.Fault, "source's CRIU", "dies or fails: it no longer holds the tasks"));
         }
 
         if (!world.Source.OwnerDied || world.Source.Dump is not (Dump.Holding or Dump.Ended))
@@ -110,13 +110,14 @@ internal static class SourceMoves
         repeated.Source.ToDo = rules.SourceRepeat(state);
         moves.Add(repeated, new Step(Cause.Repeat, Process, "is connected anew and says again", repeated.Source.ToDo));
 
-        void HearMessage(World before, Messages message, SourceInput input)
+        void HearMessage(in World before, Messages message, SourceInput input)
         {
             if (before.Network.HasFlag(message))
             {
+                World without = before;
+                without.Network &= ~message;
+                Hear(without, input, Cause.Progress);
                 Hear(before, input, Cause.Fault);
-                before.Network &= ~message;
-                Hear(before, input, Cause.Progress);
             }
         }
 

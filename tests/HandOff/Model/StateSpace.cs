@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Text;
 
 namespace PostCopy.Tests.HandOff.Model;
@@ -9,13 +10,18 @@ namespace PostCopy.Tests.HandOff.Model;
 internal sealed class StateSpace
 {
     private readonly Rules _rules;
+    private readonly Promise? _lookFor;
     private readonly Dictionary<ulong, int> _indices = [];
     private readonly List<ulong> _worlds = [];
     private readonly List<int> _parents = [];
     private readonly List<int> _firstMove = [];
     private readonly List<(int To, Cause Cause)> _moves = [];
 
-    private StateSpace(Rules rules) => _rules = rules;
+    private StateSpace(Rules rules, Promise? lookFor)
+    {
+        _rules = rules;
+        _lookFor = lookFor;
+    }
 
     internal int Count => _worlds.Count;
 
@@ -24,9 +30,13 @@ internal sealed class StateSpace
     /// <summary>The first promise found broken, with the shortest way there; null when all are kept.</summary>
     internal (Promise Promise, string Trace)? Broken { get; private set; }
 
-    internal static StateSpace Explore(Rules rules, Func<Cause, bool>? only = null)
+    /// <summary>Explores until a promise is broken or nothing is left.</summary>
+    /// <param name="rules">How the world moves.</param>
+    /// <param name="only">Which steps count; null for all.</param>
+    /// <param name="lookFor">The promise to watch; null for all that a single world can break.</param>
+    internal static StateSpace Explore(Rules rules, Func<Cause, bool>? only = null, Promise? lookFor = null)
     {
-        StateSpace space = new(rules);
+        StateSpace space = new(rules, lookFor);
         space.Explore(only ?? (static _ => true));
         return space;
     }
@@ -105,15 +115,17 @@ internal sealed class StateSpace
         }
 
         World last = this[index];
-        text.AppendLine($"      source:      {Fields(last.Source)}");
-        text.AppendLine($"      destination: {Fields(last.Destination)}");
+        text.AppendLine($"      source:      {Told(last.Source)}");
+        text.AppendLine($"      destination: {Told(last.Destination)}");
         text.AppendLine($"      under way:   {last.Network}");
         return text.ToString();
     }
 
-    private static string Fields<T>(T host) where T : struct => string.Join(", ", typeof(T)
-        .GetFields(System.Reflection.BindingFlags.Instance | System.Reflection.BindingFlags.NonPublic)
-        .Select(field => $"{field.Name} {field.GetValue(host) ?? "none"}"));
+    internal static IEnumerable<(string Name, object? Value)> FieldsOf<T>(T host) where T : struct => typeof(T)
+        .GetFields(BindingFlags.Instance | BindingFlags.NonPublic)
+        .Select(field => (field.Name, field.GetValue(host)));
+
+    private static string Told<T>(T host) where T : struct => string.Join(", ", FieldsOf(host).Select(static field => $"{field.Name} {field.Value ?? "none"}"));
 
     private int FirstMoveAfter(int world) => world + 1 < _firstMove.Count ? _firstMove[world + 1] : _moves.Count;
 
@@ -146,7 +158,7 @@ internal sealed class StateSpace
         _indices.Add(world, index);
         _worlds.Add(world);
         _parents.Add(parent);
-        if (Broken is null && Promises.BrokenIn(World.Unpack(world)) is { } promise)
+        if (Broken is null && Promises.BrokenIn(World.Unpack(world), _lookFor) is { } promise)
         {
             Broken = (promise, Trace(index));
         }

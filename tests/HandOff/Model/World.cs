@@ -168,7 +168,9 @@ internal struct World
         Add(7, (int)Network);
         return packed;
 
-        void Add(int bits, int value) => packed = (packed << bits) | (uint)value;
+        void Add(int bits, int value) => packed = value >> bits == 0
+            ? (packed << bits) | (uint)value
+            : throw new InvalidOperationException($"{value} does not fit into {bits} bits");
     }
 
     internal static World Unpack(ulong packed)
