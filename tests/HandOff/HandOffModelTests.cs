@@ -66,7 +66,7 @@ public sealed class HandOffModelTests(ITestOutputHelper output)
                 ToDo = (DestinationActions)511,
                 Decision = DestinationDecision.NeverRan,
                 Returned = true,
-                Restore = Restore.Killed,
+                Restore = Model.Restore.Killed,
                 Fence = Fence.Gone,
                 GoOn = true,
                 OwnerDied = true,
