@@ -50,7 +50,7 @@ publish() {
 
 # The new directory takes the old one's place in one step each, so that no half-copied program is
 # ever found.
-install() {
+put_in_place() {
   rm -rf "$BIN.old"
   if [[ -e $BIN ]]; then mv "$BIN" "$BIN.old"; fi
   mv "$1" "$BIN"
@@ -68,13 +68,13 @@ main() {
     # Debugging symbols, and XML documentation of the libraries, are no part of a program.
     find "$WORK/native" -mindepth 1 ! -name postcopy ! -name '*.so' -delete
     chmod -R a+rX "$WORK/native"     # the helper library comes from its package readable by its owner alone
-    install "$WORK/native"
+    put_in_place "$WORK/native"
     say "artifacts/bin/postcopy: native"
   elif publish precompiled --self-contained false -p:PublishAot=false -p:PublishReadyToRun=true; then
-    install "$WORK/precompiled"
-    say "artifacts/bin/postcopy: needs the .NET runtime (for a native one: gcc; log: artifacts/build/native.log)"
+    put_in_place "$WORK/precompiled"
+    say "artifacts/bin/postcopy: needs the .NET runtime (a native one takes gcc; if that is here, see artifacts/build/native.log)"
   elif publish portable --self-contained false -p:PublishAot=false; then
-    install "$WORK/portable"
+    put_in_place "$WORK/portable"
     say "artifacts/bin/postcopy: needs the .NET runtime, not precompiled (log: artifacts/build/precompiled.log)"
   else
     cat "$WORK/portable.log" >&2

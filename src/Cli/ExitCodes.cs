@@ -1,6 +1,6 @@
 using PostCopy.Migrate;
 
-namespace PostCopy.Cli;
+namespace PostCopy;
 
 /// <summary>What the exit code says: where the container is.</summary>
 internal static class ExitCodes

@@ -1,7 +1,7 @@
 using System.CommandLine;
-using PostCopy.Cli.Commands;
+using PostCopy.Commands;
 
-namespace PostCopy.Cli;
+namespace PostCopy;
 
 internal static class Program
 {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text;
 using PostCopy.Check;
 using PostCopy.Linux;
+using PostCopy.Tests.Linux;
 
 namespace PostCopy.Tests.Check;
 
@@ -48,14 +49,14 @@ public sealed class HostCheckTests : IDisposable
         Assert.Equal(report.Items, HostCheckReport.Parse(Encoding.UTF8.GetBytes(report.ToJson())).Items);
     }
 
-    // This process's own: others may be checking the same host.
+    /// <summary>What a check of this very process might leave; others may be checking the same host.</summary>
     private static string[] Traces() =>
     [
-        .. Directory.GetDirectories(Path.GetTempPath(), "postcopy-check-*"),
+        .. Directory.GetDirectories(Path.GetTempPath(), $"postcopy-check-{Environment.ProcessId}-*"),
         .. Directory.GetDirectories("/run", $".postcopy-check-{Environment.ProcessId}"),
-        .. Directory.GetDirectories("/sys/fs/cgroup", $"postcopy-check-{Environment.ProcessId}", new EnumerationOptions { MaxRecursionDepth = 1, RecurseSubdirectories = true }),
-        .. Directory.GetDirectories("/proc/self/task").SelectMany(task => File.ReadAllText(Path.Combine(task, "children")).Split(' ', StringSplitOptions.RemoveEmptyEntries))
-            .Where(pid => File.Exists($"/proc/{pid}/comm") && File.ReadAllText($"/proc/{pid}/comm").Trim() == "sleep"),
+        .. Directory.GetDirectories("/sys/fs/cgroup").Append("/sys/fs/cgroup")
+            .SelectMany(cgroup => Directory.GetDirectories(cgroup, $"postcopy-check-{Environment.ProcessId}")),
+        .. Processes.CommandLines().Where(cmdline => cmdline.EndsWith($"sleep\0{ThrowAwayProcess.LifetimeSeconds}\0", StringComparison.Ordinal)),
     ];
 
     [Fact]

@@ -122,6 +122,30 @@ public sealed class OwedPagesTests
     }
 
     [Fact]
+    public void Installers_that_race_for_the_same_pages_find_whole_runs_and_count_each_page_once()
+    {
+        const ulong Pages = 2_000_000;
+        OwedPages ledger = new(new DumpLayout([new PageRange(Base, Pages)]));
+        long struck = 0, empty = 0;
+        using Barrier start = new(2);
+        Thread[] installers = [.. Enumerable.Range(0, 2).Select(_ => new Thread(() =>
+        {
+            start.SignalAndWait();
+            ulong end = Base + PageSize.ToBytes(Pages);
+            for (ulong position = Base; ledger.TryNext(position, end, maxPages: 3, out OwedRun run); position = run.DumpTimeEnd)
+            {
+                Interlocked.Add(ref empty, run.PageCount == 0 ? 1 : 0);
+                Interlocked.Add(ref struck, ledger.MarkInstalled(run));
+            }
+        }))];
+        Array.ForEach(installers, installer => installer.Start());
+        Array.ForEach(installers, installer => installer.Join());
+        Assert.Equal(0, empty);
+        Assert.Equal((long)Pages, struck);
+        Assert.Equal(0, ledger.Remaining);
+    }
+
+    [Fact]
     public void After_MREMAP_DONTUNMAP_the_old_range_may_be_moved_into_and_unmapped()
     {
         OwedPages ledger = new(new DumpLayout([new PageRange(Base, 10), new PageRange(Page(20), 10)]));

@@ -232,26 +232,15 @@ public class ChildProcessTests
         using CancellationTokenSource cancelled = new();
         Task<CapturedChild> run = CapturedChild.RunAsync(
             Program("bash"), ["--norc", "-c", "while :; do sleep 0.05; done", marker], null, null, cancelled.Token);
-        Assert.True(IsRunning(marker));
+        Assert.True(SpinWait.SpinUntil(() => IsRunning(marker), TimeLimit)); // its start returns before its command line shows
         await cancelled.CancelAsync();
 
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => run.WaitAsync(TimeLimit));
         Assert.False(IsRunning(marker));
     }
 
-    private static bool IsRunning(string marker) => Directory.GetDirectories("/proc")
-        .Where(directory => int.TryParse(Path.GetFileName(directory), out _))
-        .Any(directory =>
-        {
-            try
-            {
-                return File.ReadAllText(Path.Combine(directory, "cmdline")).Contains(marker, StringComparison.Ordinal);
-            }
-            catch (IOException)
-            {
-                return false; // ended in the meantime
-            }
-        });
+    private static bool IsRunning(string marker) =>
+        Processes.CommandLines().Any(cmdline => cmdline.Contains(marker, StringComparison.Ordinal));
 
     [Fact]
     public void Native_layouts_are_those_of_the_kernel()

@@ -1,15 +1,14 @@
 using System.CommandLine;
-using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using PostCopy.Agent;
-using PostCopy.Cli.Hosting;
+using PostCopy.Hosting;
 using PostCopy.Migrate;
 using PostCopy.Transport;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;
 
-namespace PostCopy.Cli.Commands;
+namespace PostCopy.Commands;
 
 /// <summary><c>postcopy agent</c>: the destination's daemon.</summary>
 internal static class AgentCommand

@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using PostCopy.Transport;
 
-namespace PostCopy.Cli.Commands;
+namespace PostCopy.Commands;
 
 /// <summary>An option that takes an agent's address.</summary>
 internal static class EndpointOption

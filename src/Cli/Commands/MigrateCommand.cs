@@ -1,15 +1,15 @@
 using System.CommandLine;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
-using PostCopy.Cli.Display;
-using PostCopy.Cli.Hosting;
+using PostCopy.Display;
+using PostCopy.Hosting;
 using PostCopy.Migrate;
 using PostCopy.Transport;
 using Serilog.Core;
 using Serilog.Events;
 using Serilog.Extensions.Logging;
 
-namespace PostCopy.Cli.Commands;
+namespace PostCopy.Commands;
 
 /// <summary><c>postcopy migrate runc ID --to HOST:PORT</c>.</summary>
 internal static class MigrateCommand

@@ -1,7 +1,7 @@
 using System.CommandLine.Parsing;
 using PostCopy.Migrate;
 
-namespace PostCopy.Cli.Commands;
+namespace PostCopy.Commands;
 
 /// <summary>The names of the modes as the command line spells them.</summary>
 internal static class ModeNames

@@ -1,6 +1,6 @@
 using PostCopy.Migrate;
 
-namespace PostCopy.Cli.Display;
+namespace PostCopy.Display;
 
 /// <summary>Shows a migration while it runs, on standard error.</summary>
 internal interface IMigrationDisplay : IProgress<MigrationProgress>, IDisposable;

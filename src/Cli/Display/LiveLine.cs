@@ -2,7 +2,7 @@ using PostCopy.Memory;
 using PostCopy.Migrate;
 using Spectre.Console;
 
-namespace PostCopy.Cli.Display;
+namespace PostCopy.Display;
 
 /// <summary>A progress bar per phase with what remains, the rate and the faults, redrawn in place.</summary>
 internal sealed class LiveLine : IMigrationDisplay

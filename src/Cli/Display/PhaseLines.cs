@@ -1,7 +1,7 @@
 using System.Globalization;
 using PostCopy.Migrate;
 
-namespace PostCopy.Cli.Display;
+namespace PostCopy.Display;
 
 /// <summary>One line when a phase begins: for logs and pipes.</summary>
 internal sealed class PhaseLines(TextWriter output) : IMigrationDisplay

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace PostCopy.Cli.Display;
+namespace PostCopy.Display;
 
 /// <summary>Numbers for people.</summary>
 internal static class Quantity

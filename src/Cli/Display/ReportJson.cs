@@ -2,7 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using PostCopy.Migrate;
 
-namespace PostCopy.Cli.Display;
+namespace PostCopy.Display;
 
 /// <summary>The report as JSON: names in camelCase, enums as the command line spells them (post-copy, rolled-back).</summary>
 [JsonSourceGenerationOptions(

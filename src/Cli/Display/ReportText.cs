@@ -3,7 +3,7 @@ using PostCopy.Memory;
 using PostCopy.Migrate;
 using static System.FormattableString;
 
-namespace PostCopy.Cli.Display;
+namespace PostCopy.Display;
 
 /// <summary>The report for a person.</summary>
 internal static class ReportText

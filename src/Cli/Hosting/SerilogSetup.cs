@@ -3,7 +3,7 @@ using Serilog;
 using Serilog.Core;
 using Serilog.Events;
 
-namespace PostCopy.Cli.Hosting;
+namespace PostCopy.Hosting;
 
 /// <summary>The only file that names Serilog: everything is logged to standard error, which leaves standard output to results.</summary>
 internal static class SerilogSetup

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace PostCopy.Cli.Hosting;
+namespace PostCopy.Hosting;
 
 /// <summary>Turns SIGINT, SIGTERM and SIGHUP into a cancellation: the migration decides what they can still undo.</summary>
 internal sealed class TerminationSignals : IDisposable

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 using PostCopy.Control;
@@ -9,7 +10,6 @@ using PostCopy.Images;
 using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Restore;
-using PostCopy.Runc;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -19,6 +19,7 @@ namespace PostCopy.Agent;
 /// One container on its way to this host. Everything that happens goes through one queue of events; what an event means for the right to run is
 /// <see cref="DestinationHandOff"/>'s to say, and this class does what it says (AgentSession.HandOff.cs).
 /// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "RunAsync makes and disposes all of it.")]
 internal sealed partial class AgentSession
 {
     private static readonly TimeSpan ProgressEvery = TimeSpan.FromMilliseconds(100);
@@ -179,10 +180,10 @@ internal sealed partial class AgentSession
             case SessionEvent.Message { Value: var message }:
                 await HandleMessageAsync(message).ConfigureAwait(false);
                 break;
-            case SessionEvent.Step { Value: var step }:
+            case SessionEvent.Step { Value: var step } when _state != DestinationState.NeverRan:
                 await HandleStepAsync(step).ConfigureAwait(false);
                 break;
-            case SessionEvent.RestoreEnded { Status: var status }:
+            case SessionEvent.RestoreEnded { Status: var status } when _state != DestinationState.NeverRan:
                 await HandleRestoreEndedAsync(status).ConfigureAwait(false);
                 break;
             case SessionEvent.Drained:
@@ -195,7 +196,9 @@ internal sealed partial class AgentSession
                 await LoseAsync($"the connection to the source ended: {reason}").ConfigureAwait(false);
                 break;
             case SessionEvent.LaneBroken { Reason: var reason }:
-            case SessionEvent.MemoryFailed { Reason: reason }:
+                await LoseAsync(reason).ConfigureAwait(false);
+                break;
+            case SessionEvent.MemoryFailed { Reason: var reason }:
                 await LoseAsync(reason).ConfigureAwait(false);
                 break;
             case SessionEvent.ContainerDied:

@@ -84,12 +84,16 @@ internal sealed partial class OwedPages
 
             long skip = candidate.DumpTime < from ? (long)((from - candidate.DumpTime) >> PageSize.Shift) : 0;
             long lastIndex = candidate.Index + (long)((stop - candidate.DumpTime) >> PageSize.Shift);
-            long first = _owed.FirstSet(candidate.Index + skip, lastIndex);
-            if (first < lastIndex)
+            for (long first = _owed.FirstSet(candidate.Index + skip, lastIndex); first < lastIndex; first = _owed.FirstSet(first, lastIndex))
             {
                 long last = _owed.FirstClear(first, Math.Min(lastIndex, first + maxPages));
-                run = candidate.Slice(first - candidate.Index, last - first);
-                return true;
+                if (last > first)
+                {
+                    run = candidate.Slice(first - candidate.Index, last - first);
+                    return true;
+                }
+
+                // Another installer struck the page between the two looks.
             }
         }
 

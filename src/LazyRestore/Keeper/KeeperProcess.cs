@@ -19,27 +19,26 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
     /// <summary>Starts a keeper: <paramref name="program"/> run with the one argument <c>keeper</c>, in a session and, if it can, a cgroup of its own.</summary>
     internal KeeperProcess(string program)
     {
-        int[] ends = new int[2];
-        if (Syscall.socketpair(UnixAddressFamily.AF_UNIX, UnixSocketType.SOCK_SEQPACKET, 0, UnixSocketFlags.SOCK_CLOEXEC, ends) != 0)
+        if (Syscall.socketpair(UnixAddressFamily.AF_UNIX, UnixSocketType.SOCK_SEQPACKET, UnixSocketFlags.SOCK_CLOEXEC, 0, out int ours, out int theirs) != 0)
         {
             throw new LinuxException("socketpair for the keeper", (Errno)Stdlib.GetLastError());
         }
 
         try
         {
-            _child = ChildProcess.Start(program, ["keeper"], descriptors: [new ChildDescriptor(ends[1], KeeperProtocol.SocketDescriptor)], workingDirectory: "/", newSession: true);
+            _child = ChildProcess.Start(program, ["keeper"], descriptors: [new ChildDescriptor(theirs, KeeperProtocol.SocketDescriptor)], workingDirectory: "/", newSession: true);
         }
         catch
         {
-            _ = Syscall.close(ends[0]);
+            _ = Syscall.close(ours);
             throw;
         }
         finally
         {
-            _ = Syscall.close(ends[1]);
+            _ = Syscall.close(theirs);
         }
 
-        _socket = ends[0];
+        _socket = ours;
     }
 
     /// <summary>The keeper's pid.</summary>

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
-using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Userfault;

@@ -22,7 +22,7 @@ internal sealed class CriuTrialProbe : HostProbe
         if (host.Find("criu") is not string criu)
             return Missing("not tried, for want of CRIU", Consequence, "Install CRIU, see item criu.");
 
-        DirectoryInfo images = Directory.CreateTempSubdirectory("postcopy-check-");
+        DirectoryInfo images = Directory.CreateTempSubdirectory($"postcopy-check-{Environment.ProcessId}-");
         try
         {
             long started = Environment.TickCount64;

@@ -11,7 +11,7 @@ internal sealed class ThrowAwayProcess : IAsyncDisposable
     private const string Program = "sleep";
 
     // The upper bound of its life, should we be killed before we end it.
-    private const string LifetimeSeconds = "30";
+    internal const string LifetimeSeconds = "33";
 
     private readonly ChildProcess _child;
 

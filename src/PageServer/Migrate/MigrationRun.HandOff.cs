@@ -249,7 +249,7 @@ internal sealed partial class MigrationRun
         }
     }
 
-    private Task<CriuStep> NextStepAsync(string what, CancellationToken cancellation) => WithDeadlineAsync(what, async token =>
+    private Task<CriuStep> NextStepAsync(string what, CancellationToken cancellation) => WithDeadlineAsync(what, _options.StepDeadline, async token =>
     {
         Task<CriuStep> step = _criu!.Hook.NextStepAsync(token).AsTask();
         if (await Task.WhenAny(step, _checkpoint!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
@@ -261,24 +261,20 @@ internal sealed partial class MigrationRun
         return await step.ConfigureAwait(false);
     }, cancellation);
 
-    private Task<T> ReceiveAsync<T>(string what, CancellationToken cancellation)
-        where T : class, Google.Protobuf.IMessage => WithDeadlineAsync(what, async token => (await ReceiveExpectedAsync(token).ConfigureAwait(false)).As<T>(), cancellation);
-
-    private async Task AwaitKindAsync(FrameKind kind, TimeSpan deadline, CancellationToken cancellation)
+    /// <summary>The destination's next message of this kind. Only news of its progress may come in between.</summary>
+    private Task<ControlMessage> AwaitKindAsync(string what, FrameKind kind, TimeSpan deadline, CancellationToken cancellation) => WithDeadlineAsync(what, deadline, async token =>
     {
-        using CancellationTokenSource limited = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        limited.CancelAfter(deadline);
         while (true)
         {
-            ControlMessage message = await ReceiveExpectedAsync(limited.Token).ConfigureAwait(false);
+            ControlMessage message = await ReceiveExpectedAsync(token).ConfigureAwait(false);
             if (message.Kind == kind)
             {
-                return;
+                return message;
             }
 
             _progress.Tell(message.As<Progress>());
         }
-    }
+    }, cancellation);
 
     /// <summary>A message before the hand-off, where a refusal of the destination ends the attempt.</summary>
     private async Task<ControlMessage> ReceiveExpectedAsync(CancellationToken cancellation)
@@ -306,17 +302,17 @@ internal sealed partial class MigrationRun
         return await message.ConfigureAwait(false);
     }
 
-    private async Task<T> WithDeadlineAsync<T>(string what, Func<CancellationToken, Task<T>> step, CancellationToken cancellation)
+    private static async Task<T> WithDeadlineAsync<T>(string what, TimeSpan deadline, Func<CancellationToken, Task<T>> step, CancellationToken cancellation)
     {
         using CancellationTokenSource limited = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        limited.CancelAfter(_options.StepDeadline);
+        limited.CancelAfter(deadline);
         try
         {
             return await step(limited.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
         {
-            throw new MigrationException($"{what} took longer than {_options.StepDeadline.TotalSeconds} s");
+            throw new MigrationException($"{what} took longer than {deadline.TotalSeconds} s");
         }
     }
 }

@@ -142,7 +142,7 @@ internal sealed partial class MigrationRun : IDisposable
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
             MemoryBytes = ResidentMemory.OfTree(container.InitPid),
         });
-        Prepared prepared = await ReceiveAsync<Prepared>("the destination's checks", cancellation).ConfigureAwait(false);
+        Prepared prepared = (await AwaitKindAsync("the destination's checks", FrameKind.Prepared, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Prepared>();
         if (prepared.Refusals.Count > 0)
         {
             throw new MigrationException("the destination cannot take the container: " + string.Join("; ", prepared.Refusals));
@@ -225,7 +225,7 @@ internal sealed partial class MigrationRun : IDisposable
     private async Task AwaitQuestionAsync(CancellationToken cancellation)
     {
         _progress.Enter(MigrationPhase.Restoring);
-        Built built = await ReceiveAsync<Built>("the restore on the destination", cancellation).ConfigureAwait(false);
+        Built built = (await AwaitKindAsync("the restore on the destination", FrameKind.Built, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Built>();
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
@@ -235,7 +235,8 @@ internal sealed partial class MigrationRun : IDisposable
             _progress.Enter(MigrationPhase.Copying);
         }
 
-        await AwaitKindAsync(FrameKind.Ask, _options.Mode == MigrationMode.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline, cancellation).ConfigureAwait(false);
+        TimeSpan patience = _options.Mode == MigrationMode.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
+        await AwaitKindAsync("the destination's question", FrameKind.Ask, patience, cancellation).ConfigureAwait(false);
         cancellation.ThrowIfCancellationRequested();
         await AdvanceAsync(SourceInput.PeerAsks).ConfigureAwait(false);
     }

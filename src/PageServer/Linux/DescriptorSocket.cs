@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using PostCopy.Linux;
 
-namespace PostCopy.Keeper;
+namespace PostCopy.Linux;
 
 /// <summary>Sends and receives single bytes with a descriptor beside them (unix(7), SCM_RIGHTS). Nothing is allocated.</summary>
 internal static unsafe partial class DescriptorSocket
