@@ -29,7 +29,7 @@ public sealed partial class RollBackTests : IAsyncLifetime
     public async Task The_destination_is_unreachable()
     {
         await StartAsync();
-        string token = Agent.WriteToken(Hosts, "token");
+        string token = RunningAgent.WriteToken(Hosts, "token");
         await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, $"{Hosts["b"].Address}:7077", token);
         MigrationResult result = await migration.WaitAsync();
 
@@ -42,9 +42,9 @@ public sealed partial class RollBackTests : IAsyncLifetime
     public async Task The_token_is_wrong()
     {
         await StartAsync();
-        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
         {
-            string wrong = Agent.WriteToken(Hosts, "wrong-token");
+            string wrong = RunningAgent.WriteToken(Hosts, "wrong-token");
             await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, agent.Endpoint, wrong);
             MigrationResult result = await migration.WaitAsync();
 
@@ -59,7 +59,7 @@ public sealed partial class RollBackTests : IAsyncLifetime
     public async Task The_bundle_is_not_on_the_destination()
     {
         await StartAsync();
-        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
         {
             string missing = $"{Hosts.Shared}/no-such-bundle";
             MigrationResult result = await Migration.RunAsync(Hosts, Hosts["a"], Program.Container, agent, "--bundle", missing);
@@ -96,7 +96,7 @@ public sealed partial class RollBackTests : IAsyncLifetime
     public async Task The_user_changes_his_mind(string phase)
     {
         await StartAsync();
-        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
         {
             await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, agent.Endpoint, agent.TokenFile);
             await migration.Process.WaitForOutputAsync(
@@ -112,7 +112,7 @@ public sealed partial class RollBackTests : IAsyncLifetime
     public async Task The_agent_is_killed_while_it_restores()
     {
         await StartAsync();
-        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
         {
             await using Migration migration = Migration.Start(Hosts, Hosts["a"], Program.Container.Id, agent.Endpoint, agent.TokenFile);
             await migration.Process.WaitForOutputAsync(command => Frozen().IsMatch(command.Error), TimeSpan.FromSeconds(30));
@@ -140,7 +140,7 @@ public sealed partial class RollBackTests : IAsyncLifetime
 
     private async Task AssertRestoreFailsAsync(string bundle, string named)
     {
-        await using (Agent agent = await Hosts["b"].StartAgentAsync())
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
         {
             MigrationResult result = await Migration.RunAsync(Hosts, Hosts["a"], Program.Container, agent, "--bundle", bundle);
             MigrationReport report = result.Expect(ExitCode.RolledBack, "rolled-back");

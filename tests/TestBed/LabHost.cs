@@ -38,7 +38,7 @@ internal sealed class LabHost
     public async Task<string> RunAsync(params IEnumerable<string> command) => (await TryAsync(command)).EnsureSuccess().Output;
 
     /// <summary>Starts <c>postcopy agent</c> here and waits until it listens.</summary>
-    public Task<Agent> StartAgentAsync(params string[] options) => Agent.StartAsync(_lab, this, options);
+    public Task<RunningAgent> StartAgentAsync(params string[] options) => RunningAgent.StartAsync(_lab, this, options);
 
     /// <summary>Makes a network for a container; returns its path, which exists on this host alone.</summary>
     public async Task<string> MakeContainerNetworkAsync(string name, string address, bool connected)

@@ -25,7 +25,7 @@ internal sealed class Migration : IAsyncDisposable
         return new Migration(process, reportFile);
     }
 
-    public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, Agent to, params string[] options)
+    public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, RunningAgent to, params string[] options)
     {
         await using Migration migration = Start(lab, from, container.Id, to.Endpoint, to.TokenFile, options);
         return await migration.WaitAsync();
