@@ -82,13 +82,15 @@ public sealed class MigrateTests
     {
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 64);
+        const int Workers = 2;
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 64, Workers);
         await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
             MigrationResult result = await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--mode", "stop-copy");
             MigrationReport report = result.Expect(ExitCode.Moved, "moved");
             Assert.Equal("stop-copy", report.Mode);
-            Assert.Equal(0, report.Faults.Count);
+            // CRIU itself touches one page a thread (its rseq area) while it restores; the program none.
+            Assert.InRange(report.Faults.Count, 0, Workers + 1);
         }
 
         await walker.VerifyAsync();

@@ -120,6 +120,8 @@ public sealed partial class RollBackTests : IAsyncLifetime
             (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
         }
 
+        // What a killed agent could not put away, the next one does.
+        await (await Hosts["b"].StartAgentAsync()).DisposeAsync();
         await AssertUnharmedAsync();
     }
 
@@ -145,7 +147,7 @@ public sealed partial class RollBackTests : IAsyncLifetime
             MigrationResult result = await Migration.RunAsync(Hosts, Hosts["a"], Program.Container, agent, "--bundle", bundle);
             MigrationReport report = result.Expect(ExitCode.RolledBack, "rolled-back");
             Assert.NotEmpty(report.Errors);
-            Assert.Contains(named, result.Error, StringComparison.Ordinal);
+            Assert.True(result.Error.Contains(named, StringComparison.Ordinal), $"it should have named {named}: {result.Command}");
         }
 
         await AssertUnharmedAsync();

@@ -69,6 +69,7 @@ public sealed class TcpConnectionTests
             // The network of the bundle is not on b: the restore fails.
             MigrationResult result = await Migration.RunAsync(lab, lab["a"], server, agent, "--tcp-established");
             result.Expect(ExitCode.RolledBack, "rolled-back");
+            Assert.Contains("service-a", result.Error, StringComparison.Ordinal);
             answersAtFailure = Answers(client).Length;
         }
 
