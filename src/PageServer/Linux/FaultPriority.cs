@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace PostCopy.Faults;
+namespace PostCopy.Linux;
 
 /// <summary>
 /// The priority of the threads that a task with a missing page waits for: the fault thread, and every thread that installs pages. The latter hold
