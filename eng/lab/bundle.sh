@@ -4,9 +4,8 @@
 #   bundle.sh DIRECTORY [--net host|new|PATH] [--bind SOURCE:TARGET]... -- PROGRAM ARGUMENT...
 #
 # PROGRAM is copied into the bundle's /bin, with the libraries it needs.  The network namespace
-# is the host's unless asked otherwise.  Two binds are always there, for the programs of
-# tests/TestPrograms: /etc/postcopy-host names the host (another file on every host, at the same
-# path), and /shared is the DIRECTORY's sibling "shared" of the lab unless bound otherwise.
+# is the host's unless asked otherwise.  /etc/postcopy-host names the host that the container
+# is on: the file bound there is at the same path on every host, and another one on each.
 set -euo pipefail
 
 die() { printf 'bundle.sh: %s\n' "$*" >&2; exit 1; }
@@ -65,7 +64,7 @@ mounts() {
     local bind source target
     for bind in "${BINDS[@]}"; do
         source=${bind%%:*} target=${bind#*:}
-        if [[ -d $source ]]; then mkdir -p "$ROOT$target"; else : >>"$ROOT$target"; fi
+        if [[ -d $source ]]; then mkdir -p "$ROOT$target"; else mkdir -p "$ROOT$(dirname "$target")" && : >>"$ROOT$target"; fi
         printf ',\n    {"destination": %s, "type": "bind", "source": %s, "options": ["bind", "rw"]}' \
             "$(json_string "$target")" "$(json_string "$source")"
     done

@@ -68,7 +68,7 @@ make_cgroups() {
     while read -r type mount controllers own; do
         base=$mount
         if [[ $type == cgroup && $own != / ]]; then base=$mount$own; fi
-        echo "$type $mount $controllers $base/postcopy-lab/$lab"
+        echo "$type $mount $controllers $base/postcopy-lab.$lab"
     done < <(hierarchies) >"$LABS/$lab/cgroups"
 }
 
@@ -93,7 +93,6 @@ make_cgroup() { # of a host, in one hierarchy
 make_host_cgroups() {
     local lab=$1 name=$2 type mount controllers dir
     while read -r type mount controllers dir; do
-        make_cgroup "$type" "$(dirname "$dir")"
         make_cgroup "$type" "$dir"
         make_cgroup "$type" "$dir/$name"
     done <"$LABS/$lab/cgroups"
@@ -145,7 +144,6 @@ remove_cgroups() {
             find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.02
         done
         if [[ -d $dir ]]; then die "cannot remove the cgroup $dir"; fi
-        rmdir "$(dirname "$dir")" 2>/dev/null || true       # another lab may be in it
     done <"$LABS/$1/cgroups"
 }
 
@@ -155,7 +153,7 @@ remove_cgroups() {
 host_pid() {
     local lab=$1 name=$2 pid
     pid=$(cat "$LABS/$lab/hosts/$name/pid" 2>/dev/null) || die "no host $name in lab $lab"
-    grep -q "/postcopy-lab/$lab/$name" "/proc/$pid/cgroup" 2>/dev/null || die "host $name of lab $lab has died"
+    grep -q "/postcopy-lab\.$lab/$name" "/proc/$pid/cgroup" 2>/dev/null || die "host $name of lab $lab has died"
     printf '%s' "$pid"
 }
 
@@ -322,7 +320,6 @@ down() {
         remove_cgroups "$lab"
     fi
     rm -rf "${LABS:?}/$lab"
-    rmdir "$LABS" 2>/dev/null || true
 }
 
 main() {

@@ -15,7 +15,7 @@ public sealed class MigrateTests
         WalkerStats before = await walker.StatsAsync();
         await walker.VerifyAsync();
         MigrationReport report;
-        await using (Agent agent = await lab["b"].StartAgentAsync())
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
             MigrationResult result = await Migration.RunAsync(lab, lab["a"], walker.Container, agent);
             report = result.Expect(ExitCode.Moved, "moved");
@@ -42,8 +42,8 @@ public sealed class MigrateTests
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
         Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 32);
-        await using (Agent agentB = await lab["b"].StartAgentAsync())
-        await using (Agent agentA = await lab["a"].StartAgentAsync())
+        await using (RunningAgent agentB = await lab["b"].StartAgentAsync())
+        await using (RunningAgent agentA = await lab["a"].StartAgentAsync())
         {
             (await Migration.RunAsync(lab, lab["a"], walker.Container, agentB)).Expect(ExitCode.Moved, "moved");
             await walker.WaitUntilItLivesAsync();
@@ -64,7 +64,7 @@ public sealed class MigrateTests
         await using Lab lab = await Lab.UpAsync("a", "b");
         Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16);
         string bundle = await Bundle.CopyAsync(lab, walker.Container.Bundle, "bundle-there");
-        await using (Agent agent = await lab["b"].StartAgentAsync())
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
             (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--bundle", bundle, "--as", "renamed")).Expect(ExitCode.Moved, "moved");
         }
@@ -82,13 +82,15 @@ public sealed class MigrateTests
     {
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 64);
-        await using (Agent agent = await lab["b"].StartAgentAsync())
+        const int Workers = 2;
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 64, Workers);
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
             MigrationResult result = await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--mode", "stop-copy");
             MigrationReport report = result.Expect(ExitCode.Moved, "moved");
             Assert.Equal("stop-copy", report.Mode);
-            Assert.Equal(0, report.Faults.Count);
+            // CRIU itself touches one page a thread (its rseq area) while it restores; the program none.
+            Assert.InRange(report.Faults.Count, 0, Workers + 1);
         }
 
         await walker.VerifyAsync();

@@ -25,7 +25,7 @@ public sealed class RedisTests
         await using RunningCommand asking = lab["client"].Start("bash", "-c",
             $"for ((i = 0; ; i++)); do redis-cli -h {lab["b"].Address} STRLEN key:$((i * 7919 % {Keys})) 2>/dev/null; done");
         int answersBeforeAllArrived;
-        await using (Agent agent = await lab["b"].StartAgentAsync())
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
             (await Migration.RunAsync(lab, lab["a"], redis, agent)).Expect(ExitCode.Moved, "moved");
             answersBeforeAllArrived = asking.Output.Split('\n').Count(line => line == $"{ValueBytes}");

@@ -12,7 +12,7 @@ public sealed class TcpConnectionTests
     [SkippableFact]
     public Task A_connection_goes_on_from_the_other_host() => MoveServerAsync(Bed.RequirePostCopy, async (lab, server, bundleThere) =>
     {
-        await using Agent agent = await lab["b"].StartAgentAsync();
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
         MigrationResult result = await Migration.RunAsync(lab, lab["a"], server, agent, "--bundle", bundleThere, "--tcp-established");
         result.Expect(ExitCode.Moved, "moved");
     });
@@ -64,11 +64,12 @@ public sealed class TcpConnectionTests
 
         await using RunningCommand client = await ConnectAsync(lab);
         int answersAtFailure;
-        await using (Agent agent = await lab["b"].StartAgentAsync())
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
             // The network of the bundle is not on b: the restore fails.
             MigrationResult result = await Migration.RunAsync(lab, lab["a"], server, agent, "--tcp-established");
             result.Expect(ExitCode.RolledBack, "rolled-back");
+            Assert.Contains("service-a", result.Error, StringComparison.Ordinal);
             answersAtFailure = Answers(client).Length;
         }
 

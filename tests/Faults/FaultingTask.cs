@@ -51,6 +51,12 @@ internal sealed partial class FaultingTask : IDisposable
         Assert.True(_process.ExitCode == 0, _process.StandardError.ReadToEnd());
     }
 
+    public void ExpectDeathBySigbus()
+    {
+        Assert.True(_process.WaitForExit(Patience), "the task hangs");
+        Assert.Equal(128 + 7, _process.ExitCode);
+    }
+
     public void Dispose()
     {
         if (!_process.HasExited)

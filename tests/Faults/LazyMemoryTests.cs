@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using PostCopy.Faults;
 using PostCopy.Linux;
@@ -62,8 +63,12 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
     [SkippableTheory]
     [InlineData(1, 1, 24)]
     [InlineData(2, 1, 24)]
-    [InlineData(3, 4, 4)]
-    [InlineData(4, 4, 4)]
+    [InlineData(3, 1, 24)]
+    [InlineData(4, 1, 24)]
+    [InlineData(5, 4, 4)]
+    [InlineData(6, 4, 4)]
+    [InlineData(7, 4, 4)]
+    [InlineData(8, 4, 4)]
     public void Released_pages_stay_zero_while_their_bytes_arrive(ulong seed, int installers, ulong chunkPages)
     {
         using Migration migration = new(program, "release", pages: 16384, owedEnd: 16384, seed: seed);
@@ -171,6 +176,32 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
     }
 
     [SkippableFact]
+    public void A_full_memory_cgroup_stalls_the_installer_and_loses_nothing()
+    {
+        // Version 1 with the OOM killer off: the kernel answers ENOMEM. Version 2 would kill the task instead.
+        string cgroup = $"/sys/fs/cgroup/memory/postcopy-faults-{Environment.ProcessId}";
+        Skip.IfNot(File.Exists("/sys/fs/cgroup/memory/memory.limit_in_bytes"), "no memory cgroup of version 1");
+        Directory.CreateDirectory(cgroup);
+        try
+        {
+            using Migration migration = new(program, "protect", pages: 4096, owedEnd: 4096);
+            File.WriteAllText($"{cgroup}/memory.oom_control", "1");
+            File.WriteAllText($"{cgroup}/memory.limit_in_bytes", "4194304");
+            File.WriteAllText($"{cgroup}/cgroup.procs", $"{migration.Task.Pid}");
+            Thread push = migration.PushAll(chunkPages: 48);
+            Assert.True(migration.Logger.NoMemorySaid.Wait(Patience));
+            Assert.InRange(migration.Memory.Counters.Remaining, 1, migration.OwedCount - 1);
+            Assert.True(push.IsAlive);
+            File.WriteAllText($"{cgroup}/memory.limit_in_bytes", "-1");
+            migration.RunToTheEnd(push);
+        }
+        finally
+        {
+            Directory.Delete(cgroup);
+        }
+    }
+
+    [SkippableFact]
     public void Requests_whose_answers_were_lost_are_made_again()
     {
         using Migration migration = new(program, "random", pages: 64, owedEnd: 64, threads: 4);
@@ -207,6 +238,7 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
         Task install = Task.Factory.StartNew(
             () => migration.Memory.InstallZero(Pid, new PageRange(migration.Task.Start, 1)), TaskCreationOptions.LongRunning);
         migration.Memory.Dispose();
+        Assert.Throws<OperationCanceledException>(() => migration.Memory.InstallZero(Pid, new PageRange(migration.Task.Start, 1)));
         Assert.IsAssignableFrom<OperationCanceledException>(Assert.Throws<AggregateException>(() => install.Wait(Patience)).InnerException);
     }
 
@@ -215,6 +247,24 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
         public ConcurrentBag<int> Descriptors { get; } = [];
 
         public void Keep(Userfaultfd uffd) => Descriptors.Add(uffd.Descriptor);
+    }
+
+    private sealed class NoMemoryListener : ILogger
+    {
+        public ManualResetEventSlim NoMemorySaid { get; } = new();
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (eventId.Id == 2101)
+            {
+                NoMemorySaid.Set();
+            }
+        }
     }
 
     /// <summary>A task, the memory that serves it, and a source that answers.</summary>
@@ -232,7 +282,7 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
             Source = new Source(Task.Start);
             List<PageRange> owed = Pattern.OwedRanges(Task.Start, owedEnd);
             OwedCount = owed.Sum(range => (long)range.PageCount);
-            Memory = new LazyMemory([new(Pid, owed)], Source, _keeper, NullLogger.Instance);
+            Memory = new LazyMemory([new(Pid, owed)], Source, _keeper, Logger);
             Memory.Failed += Failures.Enqueue;
             if (add)
             {
@@ -245,6 +295,8 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
                 Memory.RestoreFinished();
             }
         }
+
+        public NoMemoryListener Logger { get; } = new();
 
         public FaultingTask Task { get; }
 

@@ -18,8 +18,18 @@ public sealed class RealImages : IDisposable
         string? criu = Find("criu");
         string? gcc = Find("gcc");
         SkipReason ??= criu is null ? "CRIU is not installed" : gcc is null ? "gcc is not installed" : null;
-        if (SkipReason is null)
+        if (SkipReason is not null)
+            return;
+
+        try
+        {
             Dump(gcc!, criu!);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>Null when the images could be made.</summary>

@@ -3,8 +3,8 @@ namespace PostCopy.Tests.TestBed;
 /// <summary>A few hosts on a wire of their own (eng/lab/host.sh), taken down with everything in them.</summary>
 internal sealed class Lab : IAsyncDisposable
 {
-    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
-    private static int s_count;
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+    private static int _count;
     private readonly Dictionary<string, LabHost> _hosts = [];
 
     private Lab(string name) => Name = name;
@@ -22,10 +22,10 @@ internal sealed class Lab : IAsyncDisposable
     public static async Task<Lab> UpAsync(params string[] hosts)
     {
         await RemoveAbandonedAsync();
-        Lab lab = new($"t{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}");
+        Lab lab = new($"t{Environment.ProcessId}-{Interlocked.Increment(ref _count)}");
         try
         {
-            lab.Programs = (await RunningCommand.RunAsync(s_limit, Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
+            lab.Programs = (await RunningCommand.RunAsync(Limit, Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
             foreach (string host in hosts)
             {
                 await lab.ScriptAsync("up", lab.Name, host);
@@ -52,7 +52,7 @@ internal sealed class Lab : IAsyncDisposable
     }
 
     public async Task<CommandResult> ScriptAsync(params string[] arguments) =>
-        (await RunningCommand.RunAsync(s_limit, Repository.LabScript("host.sh"), arguments)).EnsureSuccess();
+        (await RunningCommand.RunAsync(Limit, Repository.LabScript("host.sh"), arguments)).EnsureSuccess();
 
     public async ValueTask DisposeAsync() => await ScriptAsync("down", Name);
 
@@ -69,7 +69,7 @@ internal sealed class Lab : IAsyncDisposable
             string name = Path.GetFileName(path);
             if (int.TryParse(name.AsSpan(1, name.IndexOf('-', StringComparison.Ordinal) - 1), out int owner) && !Directory.Exists($"/proc/{owner}"))
             {
-                (await RunningCommand.RunAsync(s_limit, Repository.LabScript("host.sh"), "down", name)).EnsureSuccess();
+                (await RunningCommand.RunAsync(Limit, Repository.LabScript("host.sh"), "down", name)).EnsureSuccess();
             }
         }
     }

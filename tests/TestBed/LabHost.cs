@@ -5,7 +5,7 @@ namespace PostCopy.Tests.TestBed;
 /// <summary>One host of a lab.</summary>
 internal sealed class LabHost
 {
-    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
     private readonly Lab _lab;
     private HostInventory _atStart = HostInventory.Empty;
 
@@ -32,13 +32,13 @@ internal sealed class LabHost
 
     /// <summary>Runs a command to its end and returns its exit code, whatever it is.</summary>
     public Task<CommandResult> TryAsync(params IEnumerable<string> command) =>
-        RunningCommand.RunAsync(s_limit, Repository.LabScript("host.sh"), ["run", _lab.Name, Name, "--", .. command]);
+        RunningCommand.RunAsync(Limit, Repository.LabScript("host.sh"), ["run", _lab.Name, Name, "--", .. command]);
 
     /// <summary>Runs a command that must succeed.</summary>
     public async Task<string> RunAsync(params IEnumerable<string> command) => (await TryAsync(command)).EnsureSuccess().Output;
 
     /// <summary>Starts <c>postcopy agent</c> here and waits until it listens.</summary>
-    public Task<Agent> StartAgentAsync(params string[] options) => Agent.StartAsync(_lab, this, options);
+    public Task<RunningAgent> StartAgentAsync(params string[] options) => RunningAgent.StartAsync(_lab, this, options);
 
     /// <summary>Makes a network for a container; returns its path, which exists on this host alone.</summary>
     public async Task<string> MakeContainerNetworkAsync(string name, string address, bool connected)

@@ -6,7 +6,7 @@ namespace PostCopy.Tests.TestBed;
 /// <summary>One run of <c>postcopy migrate runc</c>.</summary>
 internal sealed class Migration : IAsyncDisposable
 {
-    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
     private readonly string _reportFile;
 
     private Migration(RunningCommand process, string reportFile)
@@ -25,7 +25,7 @@ internal sealed class Migration : IAsyncDisposable
         return new Migration(process, reportFile);
     }
 
-    public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, Agent to, params string[] options)
+    public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, RunningAgent to, params string[] options)
     {
         await using Migration migration = Start(lab, from, container.Id, to.Endpoint, to.TokenFile, options);
         return await migration.WaitAsync();
@@ -33,9 +33,9 @@ internal sealed class Migration : IAsyncDisposable
 
     public async Task<MigrationResult> WaitAsync()
     {
-        CommandResult result = await Process.WaitAsync(s_limit);
+        CommandResult result = await Process.WaitAsync(Limit);
         MigrationReport? report = File.Exists(_reportFile)
-            ? JsonSerializer.Deserialize<MigrationReport>(await File.ReadAllTextAsync(_reportFile), s_json)
+            ? JsonSerializer.Deserialize<MigrationReport>(await File.ReadAllTextAsync(_reportFile), ReportFormat)
             : null;
         return new MigrationResult(result, report);
     }
@@ -43,7 +43,7 @@ internal sealed class Migration : IAsyncDisposable
     public ValueTask DisposeAsync() => Process.DisposeAsync();
 
     // A name that is missing or not expected is a broken promise to those who read reports by machine.
-    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web)
+    private static readonly JsonSerializerOptions ReportFormat = new(JsonSerializerDefaults.Web)
     {
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
         RespectRequiredConstructorParameters = true,

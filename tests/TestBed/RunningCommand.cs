@@ -11,6 +11,7 @@ internal sealed class RunningCommand : IAsyncDisposable
     private readonly StringBuilder _error = new();
     private readonly Task _reading;
     private readonly string _command;
+    private bool _disposed;
     private TaskCompletionSource _lineCame = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private RunningCommand(Process process, string command)
@@ -105,6 +106,12 @@ internal sealed class RunningCommand : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
         if (!_process.HasExited)
         {
             await SignalAsync("TERM");

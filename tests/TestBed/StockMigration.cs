@@ -18,7 +18,7 @@ internal static class StockMigration
     private const int PageServerPort = 7027;
     private const long NeededPipeBytes = 4 << 20;
     private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
-    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
 
     public static async Task<StockTimes> RunAsync(
         Lab lab, Container container, LabHost from, LabHost to, string? bundleThere = null, bool tcpEstablished = false)
@@ -53,7 +53,7 @@ internal static class StockMigration
             "mkfifo $0/status; runc checkpoint --lazy-pages --page-server 0.0.0.0:$1 --status-fd 3 --image-path $0/images --work-path $0/dump \"${@:2}\" 3>$0/status & "
             + "pid=$!; head -c 1 $0/status | od -An -tx1; wait $pid",
             work, $"{PageServerPort}", .. options, container.Id]);
-        await dump.WaitForOutputAsync(command => command.Output.Contains("00", StringComparison.Ordinal), s_limit);
+        await dump.WaitForOutputAsync(command => command.Output.Contains("00", StringComparison.Ordinal), Limit);
         TimeSpan dumped = clock.Elapsed;
 
         CopyImages($"{work}/images", $"{work}/images-there");
@@ -62,7 +62,7 @@ internal static class StockMigration
         await using RunningCommand lazyPages = to.Start("criu", "lazy-pages", "--page-server", "--address", from.Address,
             "--port", $"{PageServerPort}", "-D", $"{work}/images-there", "-W", $"{work}/restore", "-o", "lazy-pages.log", "-v2");
         string socket = $"{work}/restore/lazy-pages.socket";
-        await Condition.WaitAsync(() => File.Exists(socket) || lazyPages.HasExited, s_limit, "the lazy-pages daemon's socket");
+        await Condition.WaitAsync(() => File.Exists(socket) || lazyPages.HasExited, Limit, "the lazy-pages daemon's socket");
 
         CommandResult restore = await to.TryAsync(Container.DetachedRunc($"{work}/runc-restore.log", ["restore", "-d", "--lazy-pages",
             "--image-path", $"{work}/images-there", "--work-path", $"{work}/restore", "--bundle", bundleThere, .. options, container.Id]));
@@ -72,8 +72,8 @@ internal static class StockMigration
         }
 
         TimeSpan restored = clock.Elapsed;
-        (await lazyPages.WaitAsync(s_limit)).EnsureSuccess();
-        (await dump.WaitAsync(s_limit)).EnsureSuccess();
+        (await lazyPages.WaitAsync(Limit)).EnsureSuccess();
+        (await dump.WaitAsync(Limit)).EnsureSuccess();
         return new StockTimes(dumped, copied - dumped, restored - copied, clock.Elapsed - restored);
     }
 

@@ -5,7 +5,7 @@ namespace PostCopy.Tests.TestBed;
 /// <summary>The container whose memory proves itself (tests/TestPrograms/walker.c).</summary>
 internal sealed class Walker
 {
-    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
     private readonly string _directory;
     private int _commands;
 
@@ -60,7 +60,7 @@ internal sealed class Walker
         await Condition.WaitAsync(
             () => File.Exists($"{_directory}/answer")
                 && (answer = File.ReadAllText($"{_directory}/answer")).StartsWith($"{id} ", StringComparison.Ordinal),
-            s_limit,
+            Limit,
             $"the walker's answer to '{command}'");
         return answer[(id.Length + 1)..].Trim();
     }
@@ -69,7 +69,7 @@ internal sealed class Walker
     public async Task WaitUntilItLivesAsync()
     {
         int lines = ReadLog().Count;
-        await Condition.WaitAsync(() => ReadLog().Count > lines, s_limit, "another line in the walker's log");
+        await Condition.WaitAsync(() => ReadLog().Count > lines, Limit, "another line in the walker's log");
     }
 
     /// <summary>The two-copies oracle: the program counted on without a gap, and was first here, then there.</summary>

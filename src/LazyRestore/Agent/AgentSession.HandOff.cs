@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using PostCopy.Control;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
@@ -18,6 +19,7 @@ internal sealed partial class AgentSession
     private DestinationState _state = DestinationState.Receiving;
     private bool _containerDied;
     private bool _restored;
+    private string? _socketError;
     private long _drainedUs;
 
     private async Task AdvanceAsync(DestinationInput input)
@@ -103,7 +105,7 @@ internal sealed partial class AgentSession
     {
         RuncCommand runc = new(_options.RuncRoot);
         _built.RestoreStartedUs = ClockOffset.NowUs;
-        _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!.ImageDirectory, _criu.WorkDirectory, _criu.Environment, _criu.RuncOutput);
+        _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);
         _ = PumpSocketAsync();
@@ -126,9 +128,10 @@ internal sealed partial class AgentSession
         {
             await _socket!.Finished.ConfigureAwait(false);
         }
-        catch (Exception e)
+        catch (Exception e) when (e is IOException or SocketException or ArgumentException)
         {
-            Post(new SessionEvent.MemoryFailed(e.Message));
+            // CRIU is ending, and its end says more than this does.
+            _socketError = e.Message;
         }
     }
 
@@ -177,11 +180,13 @@ internal sealed partial class AgentSession
         if (status.IsSuccess)
         {
             _restored = true;
+            // CRIU goes on when it cannot start its pre-resume script: then this is the first that is heard of the tasks running.
+            await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
             await AskOrFinishAsync().ConfigureAwait(false);
             return;
         }
 
-        string reason = $"CRIU could not restore the container: {CriuLog.FirstError(_criu!.RestoreLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})";
+        string reason = $"CRIU could not restore the container: {CriuLog.FirstError(_criu!.RestoreLog) ?? _socketError ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})";
         _errors.Add(reason);
         if (_state is not (DestinationState.MayRun or DestinationState.Running))
         {

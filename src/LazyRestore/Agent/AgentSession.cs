@@ -171,7 +171,7 @@ internal sealed partial class AgentSession
     /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
     private TimeSpan StepDeadlineOfAll => _container.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
 
-    private bool IsOver => _state == DestinationState.Done || _containerDied || (_linkLost && _state is DestinationState.NeverRan or DestinationState.Complete);
+    private bool IsOver => _state == DestinationState.Done || (_linkLost && _state is DestinationState.NeverRan or DestinationState.Complete);
 
     private async Task HandleAsync(SessionEvent what)
     {
@@ -202,7 +202,9 @@ internal sealed partial class AgentSession
                 await LoseAsync(reason).ConfigureAwait(false);
                 break;
             case SessionEvent.ContainerDied:
-                _containerDied = _state is DestinationState.MayRun or DestinationState.Running;
+                // Whoever needed the missing pages is gone: nothing is owed any more.
+                _containerDied = true;
+                await AdvanceAsync(DestinationInput.AllPagesIn).ConfigureAwait(false);
                 break;
             case SessionEvent.GiveUp { Reason: var reason } when _state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking:
                 _errors.Add(reason);

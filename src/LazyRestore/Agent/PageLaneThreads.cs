@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using PostCopy.Faults;
+using PostCopy.Linux;
 using PostCopy.Restore;
 using PostCopy.Transport;
 using PostCopy.Wire;
@@ -83,6 +84,8 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
 
     private void Receive(LaneRole role, SocketLane lane, PageReceiver receiver)
     {
+        // Not being permitted to is no error: faults then wait a little longer.
+        _ = FaultPriority.TryRaise();
         string reason = $"the source closed the {role} lane";
         try
         {

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Userfault;
@@ -12,16 +11,13 @@ internal sealed partial class LazyMemory
     /// <summary>Messages of one read. They are applied in order under one hold of the lock, so a fork among them is no special case.</summary>
     private const int EventsPerRead = 16;
 
-    /// <summary>Faults go before the other work of the host. This is nice(2): Linux ignores .NET's thread priority.</summary>
-    private const int FaultThreadNice = -10;
-
     private static readonly TimeSpan ReadErrorPause = TimeSpan.FromMilliseconds(10);
 
     private readonly UffdEvent[] _events = new UffdEvent[EventsPerRead];
 
     private void ServeFaults()
     {
-        if (setpriority(which: 0, who: 0, FaultThreadNice) != 0)
+        if (!FaultPriority.TryRaise())
         {
             FaultsLog.NoPriority(_logger);
         }
@@ -41,17 +37,26 @@ internal sealed partial class LazyMemory
                 }
             }
 
-            foreach (AddressSpace space in _spaces.Values)
+            if (_drained.Task.IsCompleted)
             {
-                while (ServeEvents(space) == EventsPerRead)
-                {
-                }
+                ServeLastEvents();
             }
         }
         catch (Exception exception)
         {
             FaultsLog.FaultThreadDied(_logger, exception);
             Fail(exception);
+        }
+    }
+
+    /// <summary>Lets everybody go who waits for an event to be read. While pages are owed that is for whoever follows in the ledger, not for us.</summary>
+    private void ServeLastEvents()
+    {
+        foreach (AddressSpace space in _spaces.Values)
+        {
+            while (ServeEvents(space) == EventsPerRead)
+            {
+            }
         }
     }
 
@@ -222,8 +227,4 @@ internal sealed partial class LazyMemory
         Fail(exception);
         Thread.Sleep(ReadErrorPause);
     }
-
-    /// <summary>With PRIO_PROCESS (0) and 0 it sets the calling thread's alone (setpriority(2)). Not being permitted to is no error.</summary>
-    [LibraryImport("libc")]
-    private static partial int setpriority(int which, uint who, int prio);
 }

@@ -27,8 +27,8 @@ internal sealed unsafe partial class LazyMemory
     /// </summary>
     /// <remarks>
     /// Blocks while the kernel has no memory for the pages, and, before <see cref="RestoreFinished"/>, on pages whose mapping is not registered
-    /// yet: until then install only what was requested. Any number of threads may install at a time. Managed memory stays pinned for as long as
-    /// this takes, so pass unmanaged or pinned memory.
+    /// yet: until then install only what was requested. Any number of threads may install at a time; give them <see cref="FaultPriority"/>. Managed
+    /// memory stays pinned for as long as this takes, so pass unmanaged or pinned memory.
     /// </remarks>
     /// <exception cref="OperationCanceledException">The service ended; the pages do not count as installed.</exception>
     public void Install(ImagePid pid, PageRange dumpTime, ReadOnlySpan<byte> bytes)
@@ -70,6 +70,9 @@ internal sealed unsafe partial class LazyMemory
             }
         }
         while (members != process.Members);
+
+        // Dispose closes address spaces that are still owed pages; what was passed over then is not installed.
+        _closing.Token.ThrowIfCancellationRequested();
         CompleteWhenDrained();
     }
 

@@ -27,16 +27,17 @@ internal static class KeeperCgroup
         }
     }
 
-    /// <summary>Removes the cgroups unless another keeper is in them.</summary>
-    internal static void RemoveIfEmpty()
+    /// <summary>Goes back to the root, and removes the cgroups unless another keeper is in them.</summary>
+    internal static void Leave()
     {
         foreach (string cgroup in Cgroups.Where(Directory.Exists))
         {
             try
             {
+                File.WriteAllText(Path.Combine(Path.GetDirectoryName(cgroup)!, "cgroup.procs"), "0");
                 Directory.Delete(cgroup);
             }
-            catch (IOException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 // EBUSY: another keeper's.
             }

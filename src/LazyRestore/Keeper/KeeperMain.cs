@@ -7,12 +7,24 @@ namespace PostCopy.Keeper;
 public static class KeeperMain
 {
     /// <summary>
-    /// Holds what it is given until it is told to let go, or the container is dead. Returns the exit code: 0 when nothing was owed any more, 3 when
-    /// descriptor 3 is no socket of an agent.
+    /// Holds what it is given until it is told to let go, or the container is dead. Returns the exit code 0.
     /// </summary>
     public static int Run()
     {
         KeeperCgroup.Enter();
+        try
+        {
+            Hold();
+            return 0;
+        }
+        finally
+        {
+            KeeperCgroup.Leave();
+        }
+    }
+
+    private static void Hold()
+    {
         int container = -1;
         bool agentLives = true;
         while (true)
@@ -30,18 +42,18 @@ public static class KeeperMain
             // A pidfd becomes readable when its process has died (pidfd_open(2)).
             if (container >= 0 && waits[1].revents != 0)
             {
-                return 0;
+                return;
             }
 
             if (agentLives && waits[0].revents != 0 && !Take(ref container, ref agentLives))
             {
-                return 0;
+                return;
             }
 
             if (!agentLives && container < 0)
             {
                 // Nothing has run here yet: CRIU's own end takes what it built with it.
-                return 0;
+                return;
             }
         }
     }

@@ -71,7 +71,6 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
     {
         DescriptorSocket.Send(_socket, KeeperProtocol.Release, -1);
         await _child.WaitAsync(CancellationToken.None).ConfigureAwait(false);
-        KeeperCgroup.RemoveIfEmpty();
     }
 
     /// <summary>Closes our end. Without <see cref="ReleaseAsync"/> the keeper goes on holding.</summary>

@@ -11,16 +11,11 @@ internal static class CriuConfig
     /// <summary>Longest file of the user that is taken along.</summary>
     internal const int MaxUserBytes = 64 << 10;
 
-    internal static void Write(string path, bool tcpEstablished, string userLines)
+    internal static void Write(string path, string userLines)
     {
         StringBuilder text = new();
         // The user's lines come first: where an option is named twice, CRIU takes the last.
         text.Append(userLines).Append('\n');
-        if (tcpEstablished)
-        {
-            text.Append("tcp-established\n");
-        }
-
         // CRIU's own page server is never used, but for an instant it listens: on loopback, not on every address.
         text.Append("address 127.0.0.1\n");
         text.Append($"action-script {CriuHook.Program}\n");

@@ -27,6 +27,7 @@ internal sealed class CriuSession : IDisposable
     /// <summary>Makes the directory (0700). Throws <see cref="IOException"/> when it exists: every session has its own.</summary>
     internal CriuSession(string stateDirectory, string name, bool tcpEstablished, string userConfig)
     {
+        TcpEstablished = tcpEstablished;
         Directory = Path.Combine(stateDirectory, name);
         if (System.IO.Directory.Exists(Directory))
         {
@@ -40,10 +41,13 @@ internal sealed class CriuSession : IDisposable
         Hook = new CriuHook(Directory);
         RuncOutput = new ChildOutput(Path.Combine(Directory, "runc.log"));
         _configPath = Path.Combine(Directory, "criu.conf");
-        CriuConfig.Write(_configPath, tcpEstablished, userConfig);
+        CriuConfig.Write(_configPath, userConfig);
     }
 
     internal string Directory { get; }
+
+    /// <summary>Whether established TCP connections are dumped and restored.</summary>
+    internal bool TcpEstablished { get; }
 
     internal string ImageDirectory => Path.Combine(Directory, "images");
 

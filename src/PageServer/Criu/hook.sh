@@ -30,7 +30,7 @@ wait_for_answer() {
   exit "$answer"
 }
 
-decide() { ln -s "$1" decision 2>/dev/null; decision=$(readlink decision); }
+decide() { ln -sT "$1" decision 2>/dev/null; decision=$(readlink decision); }
 
 # Nobody can say yes to the destination any more, so the container may run on here; unless somebody did, then it must stay frozen.
 source_abandoned() {
@@ -41,7 +41,7 @@ source_abandoned() {
 # The copy has not run, and without its owner nobody would serve its pages: it must not start.
 destination_abandoned() {
   decide never-ran
-  [[ $decision == never-ran ]] || ln -s never-ran returned 2>/dev/null
+  [[ $decision == never-ran ]] || ln -sT never-ran returned 2>/dev/null
   exit 1
 }
 

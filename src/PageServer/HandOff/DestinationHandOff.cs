@@ -131,4 +131,26 @@ internal static class DestinationHandOff
 
         _ => (state, DestinationActions.None),
     };
+
+    /// <summary>What to say when a connection to the source is made anew: whatever was said last may not have been heard.</summary>
+    internal static DestinationActions Repeat(DestinationState state) => state switch
+    {
+        DestinationState.Asking => DestinationActions.Ask,
+        DestinationState.NeverRan => DestinationActions.SayNeverRan,
+        DestinationState.Complete => DestinationActions.SayDrained,
+        _ => DestinationActions.None,
+    };
+
+    /// <summary>
+    /// Where a new agent stands that finds a session of a dead one: from what was recorded, never from what was only remembered. Without
+    /// <paramref name="resumed"/> (CRIU's <c>pre-resume</c> stamp) the fence may be closed still; opening it twice does nothing.
+    /// </summary>
+    internal static (DestinationState State, DestinationActions Actions) Recover(DestinationDecision? decision, bool returned, bool resumed) => (decision, returned, resumed) switch
+    {
+        (DestinationDecision.MayRun, true, _) or (DestinationDecision.NeverRan, _, _)
+            => (DestinationState.NeverRan, DestinationActions.Destroy | DestinationActions.SayNeverRan),
+        (DestinationDecision.MayRun, _, true) => (DestinationState.Running, DestinationActions.None),
+        (DestinationDecision.MayRun, _, _) => (DestinationState.MayRun, DestinationActions.OpenFence),
+        _ => (DestinationState.Building, DestinationActions.RecordNeverRan),
+    };
 }

@@ -59,13 +59,18 @@ internal enum SourceInput
     Killed,
 }
 
-/// <summary>What the source must do, in the order of the bits.</summary>
+/// <summary>
+/// What the source must do, in the order of the bits. When one fails the rest is not done, and <see cref="SourceInput.GiveUp"/> follows.
+/// </summary>
 [Flags]
 internal enum SourceActions
 {
     None = 0,
 
-    /// <summary>Freeze the tasks a second time, so that CRIU's death cannot let them run.</summary>
+    /// <summary>
+    /// Freeze the tasks a second time, so that CRIU's death cannot let them run; then make sure that CRIU held them until they were frozen. If it did
+    /// not, they may have run on since the dump and the images are no longer what they are: the action fails.
+    /// </summary>
     FreezeAgain = 1,
 
     /// <summary>Write the record "handed off" unless there is one; go on with what the record then says.</summary>
@@ -98,7 +103,7 @@ internal enum SourceActions
 
 /// <summary>
 /// The source's half of the hand-off as a pure function. One rule: at every instant at most one side may run the tasks, and who may is decided by
-/// a record on the source that is written once and survives every process.
+/// a record on the source that is written once and survives every process. One process at a time may work on a session.
 /// </summary>
 internal static class SourceHandOff
 {
@@ -107,7 +112,8 @@ internal static class SourceHandOff
     {
         (SourceState.Preparing, SourceInput.Dumped) => (SourceState.Frozen, SourceActions.None),
         (SourceState.Frozen, SourceInput.ImagesSent) => (SourceState.Restoring, SourceActions.None),
-        (SourceState.Restoring, SourceInput.PeerAsks) => (SourceState.Asked, SourceActions.FreezeAgain | SourceActions.RecordHandedOff),
+        // The question proves that the images have arrived; it may overtake the word that they were sent.
+        (SourceState.Frozen or SourceState.Restoring, SourceInput.PeerAsks) => (SourceState.Asked, SourceActions.FreezeAgain | SourceActions.RecordHandedOff),
 
         (SourceState.Preparing or SourceState.Frozen or SourceState.Restoring or SourceState.Asked, SourceInput.GiveUp or SourceInput.PeerNeverRan)
             => (state, SourceActions.RecordCancelled),
@@ -127,6 +133,15 @@ internal static class SourceHandOff
         (SourceState.Drained, SourceInput.Killed) => (SourceState.Done, SourceActions.SayDiscarded),
 
         _ => (state, SourceActions.None),
+    };
+
+    /// <summary>What to say when a connection to the destination is made anew: whatever was said last may not have been heard.</summary>
+    internal static SourceActions Repeat(SourceState state) => state switch
+    {
+        SourceState.HandedOff => SourceActions.SayYes,
+        SourceState.RolledBack => SourceActions.SayNo,
+        SourceState.Done => SourceActions.SayDiscarded,
+        _ => SourceActions.None,
     };
 
     /// <summary>

@@ -23,6 +23,20 @@ internal sealed class WriteOnceRecord(string path)
         }
     }
 
-    /// <summary>What was written; null when nothing was.</summary>
-    internal string? Read() => new FileInfo(Path).LinkTarget;
+    /// <summary>
+    /// What was written; null when nothing was. Not being able to look is an error, never "nothing": who may run is decided by the difference.
+    /// </summary>
+    internal string? Read()
+    {
+        try
+        {
+            return File.ResolveLinkTarget(Path, returnFinalTarget: false) is { } target
+                ? target.Name
+                : throw new IOException($"{Path} is not a record: it is not a symbolic link");
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
+    }
 }

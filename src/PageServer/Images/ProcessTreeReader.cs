@@ -42,7 +42,7 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
         (ImageTaskState state, string command) = ReadCore(pid);
         bool live = state != ImageTaskState.Zombie;
         if (live && (entry.Threads.Count < 1 || entry.Threads.Count > limits.MaxThreadsPerProcess))
-            throw file.Malformed($"pid {pid} has {entry.Threads.Count} threads; the limit is {limits.MaxThreadsPerProcess}");
+            throw file.Malformed($"pid {pid} has {entry.Threads.Count} threads, not between 1 and the limit of {limits.MaxThreadsPerProcess}");
 
         PagemapImage? pagemap = live ? ReadPagemap(pid) : null;
         return new ImageProcess
@@ -88,7 +88,7 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
         using ImageFile file = ImageFile.Open(Path.Join(directory, $"core-{pid}.img"), ImageMagic.Core, limits.MaxCoreEntryBytes);
         TaskCoreEntry task = file.ReadFirst(ImageParsers.Core).Tc ?? throw file.Malformed("tc is missing");
         if (task.Comm.Length > limits.MaxCommandChars)
-            throw file.Malformed($"comm has {task.Comm.Length} characters; the limit is {limits.MaxCommandChars}");
+            throw file.Malformed($"comm has {task.Comm.Length} characters, more than the limit of {limits.MaxCommandChars}");
 
         ImageTaskState state = task.TaskState switch
         {

@@ -40,8 +40,8 @@ internal sealed class ChildProcess
         string? workingDirectory = null,
         bool newSession = false)
     {
-        string?[] argv = [path, .. arguments, null];
-        string?[] envp = [.. (environment ?? ChildPath.Environment()).Select(pair => $"{pair.Key}={pair.Value}"), null];
+        string[] argv = [path, .. arguments];
+        string[] envp = [.. (environment ?? ChildPath.Environment()).Select(pair => $"{pair.Key}={pair.Value}")];
         int pid = SpawnRequest.Run(path, argv, envp, descriptors ?? [], workingDirectory, newSession);
 
         int pidfd = Libc.pidfd_open(pid);

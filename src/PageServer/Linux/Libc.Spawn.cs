@@ -48,7 +48,7 @@ internal static unsafe partial class Libc
     // The posix_spawn family returns the error number instead of setting errno.
 
     [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
-    internal static partial Errno posix_spawn(out int pid, string path, byte* fileActions, byte* attributes, string?[] argv, string?[] envp);
+    internal static partial Errno posix_spawn(out int pid, string path, byte* fileActions, byte* attributes, byte** argv, byte** envp);
 
     [LibraryImport("libc")]
     internal static partial Errno posix_spawn_file_actions_init(byte* actions);

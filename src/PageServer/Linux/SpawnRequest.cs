@@ -7,7 +7,7 @@ internal static unsafe class SpawnRequest
 
     /// <summary>Returns the pid of the child.</summary>
     internal static int Run(
-        string path, string?[] argv, string?[] envp, IReadOnlyList<ChildDescriptor> descriptors, string? workingDirectory, bool newSession)
+        string path, IReadOnlyList<string> argv, IReadOnlyList<string> envp, IReadOnlyList<ChildDescriptor> descriptors, string? workingDirectory, bool newSession)
     {
         int highest = descriptors.Select(descriptor => descriptor.ChildFd).Append(StandardError).Max();
         List<int> moved = [];
@@ -21,7 +21,9 @@ internal static unsafe class SpawnRequest
             if (workingDirectory is not null)
                 Check(Libc.posix_spawn_file_actions_addchdir_np(actions, workingDirectory), path);
             SetAttributes(attributes, path, newSession);
-            Check(Libc.posix_spawn(out int pid, path, actions, attributes, argv, envp), path);
+            using NativeStrings arguments = new(argv);
+            using NativeStrings environment = new(envp);
+            Check(Libc.posix_spawn(out int pid, path, actions, attributes, arguments.Pointer, environment.Pointer), path);
             return pid;
         }
         finally

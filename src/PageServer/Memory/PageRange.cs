@@ -17,7 +17,7 @@ public readonly record struct PageRange(ulong Start, ulong PageCount)
     public ulong ByteCount => PageCount << PageSize.Shift;
 
     /// <summary>True when <paramref name="address"/> lies inside.</summary>
-    public bool Contains(ulong address) => address - Start < ByteCount;
+    public bool Contains(ulong address) => unchecked(address - Start) < ByteCount;
 
     /// <summary>The pages both ranges have in common; an empty range (zero pages) when there are none.</summary>
     public PageRange Intersect(PageRange other)

@@ -3,6 +3,7 @@ using PostCopy.Control;
 using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;
+using PostCopy.Pages;
 using PostCopy.Wire;
 using Decision = PostCopy.Control.Messages.Decision;
 
@@ -28,7 +29,7 @@ internal sealed partial class MigrationRun
 
         if (actions.HasFlag(SourceActions.FreezeAgain))
         {
-            _freezer!.Freeze();
+            FreezeAgain();
         }
 
         if (actions.HasFlag(SourceActions.RecordHandedOff))
@@ -75,6 +76,19 @@ internal sealed partial class MigrationRun
         if (follows is { } recorded)
         {
             await AdvanceAsync(recorded).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>
+    /// The second freeze holds the tasks when CRIU, which holds them now, is killed. Were it dead already, they would have run on since the dump,
+    /// and the images would be of the past.
+    /// </summary>
+    private void FreezeAgain()
+    {
+        _freezer!.Freeze();
+        if (_tasks.FirstOrDefault(static pid => TaskTree.TracerOf(pid) == 0) is var free and not 0)
+        {
+            throw new MigrationException($"CRIU let go of the container after the dump (pid {free} ran on): its images are not current any more");
         }
     }
 

@@ -37,6 +37,7 @@ internal sealed partial class MigrationRun : IDisposable
     private PageLanes? _lanes;
     private ChildProcess? _checkpoint;
     private FreezerCgroup? _freezer;
+    private int[] _tasks = [];
     private NetworkLock? _networkLock;
     private ProcessPageSource? _source;
     private PageServerSession? _server;
@@ -177,7 +178,7 @@ internal sealed partial class MigrationRun : IDisposable
     {
         _progress.Enter(MigrationPhase.Dumping);
         cancellation.ThrowIfCancellationRequested();
-        _checkpoint = _runc!.StartCheckpoint(_options.ContainerId, _criu!.ImageDirectory, _criu.WorkDirectory, _criu.Environment, _criu.RuncOutput);
+        _checkpoint = _runc!.StartCheckpoint(_options.ContainerId, _criu!);
         CriuStep step;
         do
         {
@@ -198,20 +199,27 @@ internal sealed partial class MigrationRun : IDisposable
         _times.DumpedUs = step.AtUs;
         await AdvanceAsync(SourceInput.Dumped).ConfigureAwait(false);
 
-        OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu.ImageDirectory));
-        Dictionary<ImagePid, int> tasks = TaskTree.Map(step.InitPid);
-        _freezer = FreezerCgroup.Of(step.InitPid);
-        if (tasks.Values.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
+        ReadDump(step.InitPid);
+        _lanes!.StartDemand(_server!);
+    }
+
+    /// <summary>What the images owe, who of the frozen tasks has it, and what else must be known of them while they exist.</summary>
+    private void ReadDump(int initPid)
+    {
+        OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
+        Dictionary<ImagePid, int> tasks = TaskTree.Map(initPid);
+        _tasks = [.. tasks.Values];
+        _freezer = FreezerCgroup.Of(initPid);
+        if (_tasks.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
         {
             throw new MigrationException($"pid {string.Join(", ", strays)} of the container has left the container's cgroup {_freezer.Directory}, so it cannot be held safely");
         }
 
-        _networkLock = NetworkLock.Of(step.InitPid);
+        _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _plan = new PushPlan(new UnsentPages(owed.Ranges), new SequentialPolicy());
         _server = new PageServerSession(_source, _plan);
         _progress.PagesTotal = owed.TotalPages;
-        _lanes!.StartDemand(_server);
     }
 
     private async Task SendImagesAsync(CancellationToken cancellation)

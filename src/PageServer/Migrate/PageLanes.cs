@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using PostCopy.Linux;
 using PostCopy.Pages;
 using PostCopy.Serve;
 using PostCopy.Transport;
@@ -20,7 +21,12 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
     internal ulong Bytes => demand.BytesReceived + demand.BytesSent + push.BytesReceived + push.BytesSent;
 
     /// <summary>Begins to answer page requests.</summary>
-    internal void StartDemand(PageServerSession session) => Run("demand", demand, () => session.ServeDemandAsync(demand, CancellationToken.None));
+    internal void StartDemand(PageServerSession session) => Run("demand", demand, () =>
+    {
+        // Not being permitted to is no error: faults then wait a little longer.
+        _ = FaultPriority.TryRaise();
+        return session.ServeDemandAsync(demand, CancellationToken.None);
+    });
 
     /// <summary>Begins to push.</summary>
     internal void StartPush(PageServerSession session)

@@ -37,16 +37,21 @@ internal static class TaskTree
         }
     }
 
-    private static int InnermostPid(int pid)
+    /// <summary>The pid of the process that traces this one; 0 when nobody does.</summary>
+    internal static int TracerOf(int pid) => LastNumber(pid, "TracerPid:");
+
+    private static int InnermostPid(int pid) => LastNumber(pid, "NSpid:");
+
+    private static int LastNumber(int pid, string field)
     {
         foreach (string line in File.ReadLines($"/proc/{pid}/status"))
         {
-            if (line.StartsWith("NSpid:", StringComparison.Ordinal))
+            if (line.StartsWith(field, StringComparison.Ordinal))
             {
                 return int.Parse(line.AsSpan(line.LastIndexOf('\t') + 1), CultureInfo.InvariantCulture);
             }
         }
 
-        throw new PageSourceException($"/proc/{pid}/status has no NSpid line; the kernel lacks pid namespaces");
+        throw new PageSourceException($"/proc/{pid}/status has no line {field}");
     }
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using PostCopy.Criu;
 using PostCopy.Linux;
 
 namespace PostCopy.Runc;
@@ -34,12 +35,12 @@ internal sealed class RuncCommand(string? root)
     }
 
     /// <summary>Starts <c>runc checkpoint --lazy-pages</c>; CRIU's hook tells how far it is.</summary>
-    internal ChildProcess StartCheckpoint(string id, string imageDirectory, string workDirectory, IReadOnlyDictionary<string, string> environment, ChildOutput output) =>
-        Start(["checkpoint", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, id], environment, output);
+    internal ChildProcess StartCheckpoint(string id, CriuSession criu) =>
+        Start(["checkpoint", "--lazy-pages", .. Common(criu), id], criu);
 
-    /// <summary>Starts <c>runc restore --lazy-pages</c>, which expects the lazy-pages socket in <paramref name="workDirectory"/>.</summary>
-    internal ChildProcess StartRestore(string id, string bundle, string imageDirectory, string workDirectory, IReadOnlyDictionary<string, string> environment, ChildOutput output) =>
-        Start(["restore", "--detach", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, "--bundle", bundle, id], environment, output);
+    /// <summary>Starts <c>runc restore --lazy-pages</c>, which expects the lazy-pages socket in the session's work directory.</summary>
+    internal ChildProcess StartRestore(string id, string bundle, CriuSession criu) =>
+        Start(["restore", "--detach", "--lazy-pages", .. Common(criu), "--bundle", bundle, id], criu);
 
     /// <summary>Removes a container and kills what is left of it. No error when it is gone already.</summary>
     internal async Task DeleteAsync(string id, CancellationToken cancellation)
@@ -55,8 +56,12 @@ internal sealed class RuncCommand(string? root)
         CapturedChild.RunAsync(_path, WithRoot(arguments), null, null, cancellation);
 
     // In a session of its own: the terminal's Ctrl-C is for us, and we decide what can still be undone.
-    private ChildProcess Start(string[] arguments, IReadOnlyDictionary<string, string> environment, ChildOutput output) =>
-        ChildProcess.Start(_path, WithRoot(arguments), environment, output.Descriptors, newSession: true);
+    private ChildProcess Start(string[] arguments, CriuSession criu) =>
+        ChildProcess.Start(_path, WithRoot(arguments), criu.Environment, criu.RuncOutput.Descriptors, newSession: true);
+
+    // What runc sets by itself, it sets over CRIU's configuration file: so this option has to be runc's.
+    private static string[] Common(CriuSession criu) =>
+        ["--image-path", criu.ImageDirectory, "--work-path", criu.WorkDirectory, .. criu.TcpEstablished ? (string[])["--tcp-established"] : []];
 
     private string[] WithRoot(string[] arguments) => root is null ? arguments : ["--root", root, .. arguments];
 

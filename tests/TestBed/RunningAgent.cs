@@ -1,11 +1,11 @@
 namespace PostCopy.Tests.TestBed;
 
 /// <summary>A <c>postcopy agent</c> on a host.</summary>
-internal sealed class Agent : IAsyncDisposable
+internal sealed class RunningAgent : IAsyncDisposable
 {
     private const int Port = 7077;
 
-    private Agent(RunningCommand process, LabHost host, string tokenFile)
+    private RunningAgent(RunningCommand process, LabHost host, string tokenFile)
     {
         Process = process;
         Endpoint = $"{host.Address}:{Port}";
@@ -18,12 +18,12 @@ internal sealed class Agent : IAsyncDisposable
 
     public string TokenFile { get; }
 
-    public static async Task<Agent> StartAsync(Lab lab, LabHost host, params string[] options)
+    public static async Task<RunningAgent> StartAsync(Lab lab, LabHost host, params string[] options)
     {
         string tokenFile = WriteToken(lab, $"token-{host.Name}");
         RunningCommand process = host.Start(
             [Repository.PostCopy, "agent", "--listen", $"{host.Address}:{Port}", "--token-file", tokenFile, "--insecure", .. options]);
-        Agent agent = new(process, host, tokenFile);
+        RunningAgent agent = new(process, host, tokenFile);
         try
         {
             await Condition.WaitAsync(() => process.HasExited || host.IsListening(Port), TimeSpan.FromSeconds(20), "the agent to listen");
