@@ -10,13 +10,13 @@ internal sealed class ContainerComparison : IAsyncDisposable
     private static readonly TimeSpan SweepLimit = TimeSpan.FromMinutes(5);
 
     private readonly Lab _lab;
-    private readonly Tests.TestBed.Agent _agent;
+    private readonly RunningAgent _agent;
     private readonly HostMeter _source;
     private readonly HostMeter _target;
     private readonly int _mebibytes;
     private readonly int _pairs;
 
-    private ContainerComparison(Lab lab, Tests.TestBed.Agent agent, bool quick)
+    private ContainerComparison(Lab lab, RunningAgent agent, bool quick)
     {
         _lab = lab;
         _agent = agent;

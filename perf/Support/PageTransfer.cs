@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using PostCopy.Buffers;
 using PostCopy.Faults;
+using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Migrate;
 using PostCopy.Pages;
@@ -82,6 +83,7 @@ internal sealed class PageTransfer : IDisposable
     {
         Thread thread = new(() =>
         {
+            _ = FaultPriority.TryRaise();
             try
             {
                 receive();
