@@ -7,6 +7,11 @@ namespace PostCopy.Perf.Comparison;
 internal sealed class ContainerComparison : IAsyncDisposable
 {
     private const string ReferenceName = "criu lazy-pages";
+
+    // The dump keeps all of the memory in pipes, ours too although nobody reads them. CRIU wants them to have 4 MiB each.
+    private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
+    private const long NeededPipeBytes = 4 << 20;
+
     private static readonly TimeSpan SweepLimit = TimeSpan.FromMinutes(5);
 
     private readonly Lab _lab;
@@ -15,6 +20,7 @@ internal sealed class ContainerComparison : IAsyncDisposable
     private readonly HostMeter _target;
     private readonly int _mebibytes;
     private readonly int _pairs;
+    private readonly string _pipeMaxSize = File.ReadAllText(PipeMaxSize);
 
     private ContainerComparison(Lab lab, RunningAgent agent, bool quick)
     {
@@ -24,6 +30,10 @@ internal sealed class ContainerComparison : IAsyncDisposable
         _target = new HostMeter(lab, lab["b"]);
         _mebibytes = quick ? 256 : 1024;
         _pairs = quick ? 1 : 3;
+        if (long.Parse(_pipeMaxSize) < NeededPipeBytes)
+        {
+            File.WriteAllText(PipeMaxSize, $"{NeededPipeBytes}");
+        }
     }
 
     public static async Task<ContainerComparison> UpAsync(bool quick)
@@ -76,6 +86,7 @@ internal sealed class ContainerComparison : IAsyncDisposable
     {
         await _agent.DisposeAsync();
         await _lab.DisposeAsync();
+        await File.WriteAllTextAsync(PipeMaxSize, _pipeMaxSize);
     }
 
     private Task<Pairs<Move>> MoveInPairsAsync(Scenario scenario) => Pairs<Move>.RunAsync(

@@ -11,7 +11,7 @@ public class FrameBenchmarks
     private const ulong Address = 0x10_0000_0000;
     private static readonly ImagePid Pid = new(1);
 
-    private readonly FixedBuffer _output = new(64);
+    private readonly ArrayBufferWriter<byte> _output = new();
     private byte[] _frame = [];
     private PageRange _range;
 
@@ -48,27 +48,11 @@ public class FrameBenchmarks
     public ulong PageRequestThereAndBack()
     {
         PageRequest request = new(Pid, new PageRange(Address, 1));
-        _output.Clear();
+        _output.ResetWrittenCount();
         FrameWriter.WritePageRequest(_output, id: 7, request);
-        ReadOnlySequence<byte> buffer = _output.Written;
+        ReadOnlySequence<byte> buffer = new(_output.WrittenMemory);
         return FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload) && PageRequest.Parse(payload) == request
             ? header.Id
             : throw new InvalidOperationException("what came out is not what went in");
-    }
-
-    private sealed class FixedBuffer(int bytes) : IBufferWriter<byte>
-    {
-        private readonly byte[] _bytes = new byte[bytes];
-        private int _written;
-
-        public ReadOnlySequence<byte> Written => new(_bytes, 0, _written);
-
-        public void Clear() => _written = 0;
-
-        public void Advance(int count) => _written += count;
-
-        public Memory<byte> GetMemory(int sizeHint = 0) => _bytes.AsMemory(_written);
-
-        public Span<byte> GetSpan(int sizeHint = 0) => _bytes.AsSpan(_written);
     }
 }
