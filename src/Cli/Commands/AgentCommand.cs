@@ -2,7 +2,6 @@ using System.CommandLine;
 using Microsoft.Extensions.Hosting;
 using PostCopy.Agent;
 using PostCopy.Hosting;
-using PostCopy.Migrate;
 using PostCopy.Transport;
 using Serilog;
 using Serilog.Core;
