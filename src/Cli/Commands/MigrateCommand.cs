@@ -33,6 +33,12 @@ internal static class MigrateCommand
             DefaultValueFactory = static _ => PostCopyMode,
         };
         mode.AcceptOnlyFromAmong(PostCopyMode, StopCopyMode);
+        Option<string> policy = new("--policy")
+        {
+            Description = "Which pages are pushed next: from the lowest address up, around the latest faults, or none (only faults move pages; for research).",
+            DefaultValueFactory = static _ => "sequential",
+        };
+        policy.AcceptOnlyFromAmong("sequential", "neighbours", "none");
         Option<bool> tcpEstablished = new("--tcp-established") { Description = "Keep established TCP connections. The container's IP address must move with it." };
         Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
@@ -57,7 +63,7 @@ internal static class MigrateCommand
 
         Command command = new("runc", "Move a runc container. It keeps its processes, its memory and its identity; its bundle must exist on the destination already.")
         {
-            id, to, bundle, newId, mode, tcpEstablished, criuConfig, tokenFile, insecure, runcRoot, stateDirectory, json, report, verbose,
+            id, to, bundle, newId, mode, policy, tcpEstablished, criuConfig, tokenFile, insecure, runcRoot, stateDirectory, json, report, verbose,
         };
         command.SetAction((parsed, _) => RunAsync(
             new MigrationOptions
@@ -68,6 +74,7 @@ internal static class MigrateCommand
                 DestinationId = parsed.GetValue(newId),
                 RuncRoot = parsed.GetValue(runcRoot),
                 Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
+                Policy = Enum.Parse<PrefetchPolicy>(parsed.GetRequiredValue(policy), ignoreCase: true),
                 TcpEstablished = parsed.GetValue(tcpEstablished),
                 CriuConfigFile = parsed.GetValue(criuConfig),
                 TokenFile = parsed.GetRequiredValue(tokenFile),

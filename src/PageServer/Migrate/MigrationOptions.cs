@@ -26,6 +26,9 @@ public sealed record MigrationOptions
     /// <summary>When the memory travels. Defaults to <see cref="MigrationMode.PostCopy"/>.</summary>
     public MigrationMode Mode { get; init; }
 
+    /// <summary>Which pages the background push sends next. Defaults to <see cref="PrefetchPolicy.Sequential"/>.</summary>
+    public PrefetchPolicy Policy { get; init; }
+
     /// <summary>Keep established TCP connections (CRIU's <c>--tcp-established</c>). The container's address must move with it.</summary>
     public bool TcpEstablished { get; init; }
 

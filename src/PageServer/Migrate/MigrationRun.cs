@@ -217,7 +217,7 @@ internal sealed partial class MigrationRun : IDisposable
 
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
-        _plan = new PushPlan(new UnsentPages(owed.Ranges), new SequentialPolicy());
+        _plan = new PushPlan(new UnsentPages(owed.Ranges), PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source, _plan);
         _progress.PagesTotal = owed.TotalPages;
     }
