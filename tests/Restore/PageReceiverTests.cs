@@ -169,7 +169,7 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
             Assert.Equal(id, source.Receive()!.Value.Id);
             if (id <= 10)
             {
-                demand.Answered(id);
+                demand.Answered(pair.Lane, id);
             }
         }
 
@@ -233,7 +233,7 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
 
     private sealed class NoKeeper : IUserfaultfdKeeper
     {
-        public void Keep(Userfaultfd uffd)
+        public void Keep(int id, Userfaultfd uffd)
         {
         }
     }
