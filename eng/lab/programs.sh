@@ -7,15 +7,11 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 readonly SOURCES=$REPO/tests/TestPrograms OUT=$REPO/artifacts/programs
 
 compile() { # PROGRAM SOURCE...
-    local program=$1 source
+    local program=$1
     shift
-    for source in "$@" "$SOURCES"/*.h "$SOURCES"/*/*.h; do
-        if [[ ! $program -nt $source ]]; then
-            gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$@"
-            mv "$program.new" "$program"
-            return
-        fi
-    done
+    if [[ -x $program && -z $(find "$@" "$SOURCES"/*.h "$SOURCES"/*/*.h -newer "$program") ]]; then return; fi
+    gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$@"
+    mv "$program.new" "$program"
 }
 
 mkdir -p "$OUT"

@@ -21,6 +21,7 @@ internal sealed partial class AgentSession
     private bool _restored;
     private string? _socketError;
     private long _drainedUs;
+    private FreezerCgroup? _freezer;
 
     private async Task AdvanceAsync(DestinationInput input)
     {
@@ -104,7 +105,7 @@ internal sealed partial class AgentSession
     private void StartRestore()
     {
         RuncCommand runc = new(_options.RuncRoot);
-        _built.RestoreStartedUs = ClockOffset.NowUs;
+        _built.RestoreStartedUs = WallClock.NowUs;
         _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);
@@ -143,6 +144,12 @@ internal sealed partial class AgentSession
                 _built.BuiltUs = step.AtUs;
                 _initPid = step.InitPid;
                 _keeper!.Watch(step.InitPid);
+                _freezer = FreezerCgroup.TryOf(step.InitPid);
+                if (_freezer is not null)
+                {
+                    _criu!.Hook.FreezeWhileLettingGo(_freezer);
+                }
+
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
@@ -177,6 +184,12 @@ internal sealed partial class AgentSession
 
     private async Task HandleRestoreEndedAsync(ExitStatus status)
     {
+        // Had CRIU been killed while it let the tasks go, nobody else would.
+        if (_freezer is not null && Directory.Exists(_freezer.Directory))
+        {
+            _freezer.Thaw();
+        }
+
         if (status.IsSuccess)
         {
             _restored = true;

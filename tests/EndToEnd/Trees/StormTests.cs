@@ -57,12 +57,13 @@ public sealed class StormTests(Xunit.Abstractions.ITestOutputHelper output)
         await using Lab lab = await Lab.UpAsync("a", "b");
         await lab["a"].LimitRateAsync(MegabitsPerSecond);
         await lab["b"].LimitRateAsync(MegabitsPerSecond);
+        await using RunningAgent onA = await lab["a"].StartAgentAsync();
+        await using RunningAgent onB = await lab["b"].StartAgentAsync();
         Storm storm = await Storm.StartAsync(lab, lab["a"], seed, workers);
         List<string> visited = ["a"];
         for (string? to = first; to is not null; to = next?.Invoke(visited.Count - 1))
         {
-            await using RunningAgent agent = await lab[to].StartAgentAsync();
-            MigrationResult result = await Migration.RunAsync(lab, lab[visited[^1]], storm.Container, agent);
+            MigrationResult result = await Migration.RunAsync(lab, lab[visited[^1]], storm.Container, to == "a" ? onA : onB);
             MigrationReport report = result.Expect(ExitCode.Moved, "moved");
             Assert.Empty(report.Errors);
             output.WriteLine($"{visited[^1]} to {to}: downtime {report.DowntimeMs} ms, drain {report.DrainMs} ms, {report.Pages}, {report.Faults}");
@@ -74,6 +75,8 @@ public sealed class StormTests(Xunit.Abstractions.ITestOutputHelper output)
         await storm.FinishAsync();
         storm.Log.AssertRanOn([.. visited]);
         await storm.Container.RemoveFromAsync(lab[visited[^1]]);
+        await onA.DisposeAsync();
+        await onB.DisposeAsync();
         await lab.AssertNothingLeftAsync();
     }
 }

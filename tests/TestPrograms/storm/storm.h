@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define PAGE 4096ul
 #define MAX_WORKERS 40
 
 struct worker {
