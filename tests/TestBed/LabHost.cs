@@ -53,7 +53,7 @@ internal sealed class LabHost
     /// wait long behind what is pushed.
     /// </summary>
     public Task LimitRateAsync(int megabitsPerSecond) =>
-        RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", $"{megabitsPerSecond}mbit", "burst", "256kb", "latency", "20ms");
+        RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", $"{megabitsPerSecond}mbit", "burst", "32kb", "latency", "4ms");
 
     public Task UnlimitRateAsync() => RunAsync("tc", "qdisc", "delete", "dev", "eth0", "root");
 

@@ -10,7 +10,7 @@ namespace PostCopy.Tests.EndToEnd.Trees;
 [Collection(EndToEndCollection.Name)]
 public sealed class StormTests(Xunit.Abstractions.ITestOutputHelper output)
 {
-    private const int MegabitsPerSecond = 250;
+    private const int MegabitsPerSecond = 100;
 
     /// <summary>Everything, in families whose members disturb each other most.</summary>
     private static readonly string[] Everything =

@@ -118,6 +118,9 @@ void do_huge(struct worker *w)
     region_fill(w, &r);
     while (running(w)) {
         uint64_t first = below(w, r.pages - 520);
+        region_touch_some(w, &r, 8);
+        if (calm(w))
+            continue;
         madvise(r.start + first * PAGE, (w->rounds % 8 == 0 ? 512 : 2) * PAGE, MADV_DONTNEED);
         for (uint64_t page = first; page < first + (w->rounds % 8 == 0 ? 512 : 2); page++)
             r.label[page] = 0;
@@ -177,7 +180,7 @@ void do_sparse(struct worker *w)
         }
         uint64_t i = below(w, count);
         page_write(start + i * stride, label[i] = next_random(w) | 1);
-        // What was read as zeroes above is no more than it was.
+        // Pages of zeroes that were only read are given back, or the wide would fill up.
         if (w->rounds % 64 == 0)
             for (i = 0; i < count; i++)
                 madvise(start + i * stride + PAGE, stride - PAGE, MADV_DONTNEED);

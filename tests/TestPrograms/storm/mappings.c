@@ -149,7 +149,7 @@ void do_mremap(struct worker *w)
     }
     while (running(w)) {
         struct mapping *m = &mapping[below(w, 10)], *other = &mapping[below(w, 10)];
-        switch (below(w, 6)) {
+        switch (calm(w) ? 5 : below(w, 6)) {
         case 0: move_to_slot(w, m, 0); break;
         case 1: move_to_slot(w, m, 1); break;
         case 2: resize(w, m); break;
@@ -185,6 +185,9 @@ void do_unmap(struct worker *w)
     region_fill(w, &r);
     while (running(w)) {
         uint64_t first, count;
+        region_touch_some(w, &r, 8);
+        if (calm(w))
+            continue;
         range_of(w, &r, below(w, 4) == 0 ? 256 : 8, &first, &count);
         // A page may be looked at before it goes: it is on its way when it does.
         region_check(w, &r, first);
@@ -274,7 +277,7 @@ void do_madvise(struct worker *w)
     struct region r = region_make(w, 4096, 0);
     region_fill(w, &r);
     while (running(w)) {
-        switch (below(w, 8)) {
+        switch (calm(w) ? 7 : below(w, 8)) {
         case 0: discard(w, &r, 600); break;
         case 1: case 2: discard(w, &r, 4); break;
         case 3: offer(w, &r, 64); break;

@@ -42,6 +42,8 @@ _Noreturn void fail(struct worker *w, const char *format, ...)
     _exit(3);
 }
 
+int calm(struct worker *w) { return shared->settled && below(w, 16) != 0; }
+
 void pause_us(long us)
 {
     struct timespec pause = {us / 1000000, us % 1000000 * 1000};
@@ -72,6 +74,9 @@ void reap(struct worker *w, pid_t pid, int code, const char *what)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != code)
         fail(w, "%s ended with status %x instead of code %d", what, status, code);
 }
+
+// Log lines, of 5 ms at least, after which a move is over.
+#define LINES_TO_SETTLE 800
 
 static char directory[200];
 
@@ -159,12 +164,17 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < workers; i++)
         start(&shared->worker[i], argv[i + 3], strtoull(argv[2], NULL, 0));
 
-    for (uint64_t sequence = 0;; sequence++) {
+    shared->settled = 1;
+    for (uint64_t sequence = 0, moved_at = 0;; sequence++) {
         read_host(host, sizeof host);
         if (strcmp(host, last_host) != 0) {
             memcpy(last_host, host, sizeof host);
             shared->moves++;
+            shared->settled = 0;
+            moved_at = sequence;
         }
+        if (sequence - moved_at > LINES_TO_SETTLE)
+            shared->settled = 1;
         write_log_line(log_path, host, sequence);
         if (access(stop_path, F_OK) == 0)
             shared->stop = 1;

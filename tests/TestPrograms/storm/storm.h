@@ -23,6 +23,7 @@ struct worker {
 struct shared {
     volatile int stop;
     volatile int moves;         // how often we found ourselves on another host
+    volatile int settled;       // the last time was a while ago
     struct worker worker[MAX_WORKERS];
 };
 extern struct shared *shared;
@@ -34,6 +35,8 @@ uint64_t below(struct worker *w, uint64_t limit);
 _Noreturn __attribute__((format(printf, 2, 3))) void fail(struct worker *w, const char *format, ...);
 // Counts a round and pauses for a moment.  0 when it is time to check everything and end.
 int running(struct worker *w);
+// Whether to leave memory alone for once: while nothing is owed it is filled, so that there is something to destroy after the move.
+int calm(struct worker *w);
 void pause_us(long us);
 // fork, checked.
 pid_t fork_checked(struct worker *w);
