@@ -21,14 +21,15 @@ internal static class Rooms
         new("PageServer", "Images", ["Memory", "Linux"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
-        new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory"]),
+        new("PageServer", "Sessions", ["HandOff", "Linux"]),
+        new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
         new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
         new(
             "PageServer",
             "Migrate",
-            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory"]),
+            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
 
         // The destination. PageServer never names one of these: see PageServer's own lines.
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
@@ -43,7 +44,7 @@ internal static class Rooms
             "Agent",
             [
                 "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
-                "Memory",
+                "Memory", "Sessions",
             ]),
 
         // The command line: sees what is public of both libraries.
@@ -57,7 +58,7 @@ internal static class Rooms
             "Commands",
             [
                 "Display", "Hosting", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
-                "Memory",
+                "Memory", "Sessions",
             ]),
     ];
 

@@ -217,8 +217,19 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             AgentSession owner = _sessions.TryGetValue(hello.Session, out AgentSession? found)
                 ? found
                 : throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
-            owner.Attach(hello.Role, lane, proof);
+            owner.Attach(hello.Role, hello.Epoch, lane, proof);
             return;
+        }
+
+        if (_sessions.TryGetValue(hello.Session, out AgentSession? known))
+        {
+            known.Reattach(hello.Epoch, lane, proof);
+            return;
+        }
+
+        if (hello.Epoch != LaneHello.FirstEpoch)
+        {
+            throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
         }
 
         AgentSession session = new(hello.Session, _options, logger);

@@ -28,6 +28,14 @@ internal sealed partial class AgentSession
         (DestinationState next, DestinationActions actions) = DestinationHandOff.On(_state, input);
         AgentLog.Advanced(_logger, Token.Name, _state, input, next, actions);
         _state = next;
+        if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
+        {
+            await AdvanceAsync(follows).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<DestinationInput?> PerformAsync(DestinationActions actions)
+    {
         DestinationInput? follows = null;
 
         if (actions.HasFlag(DestinationActions.Build))
@@ -80,10 +88,7 @@ internal sealed partial class AgentSession
             AgentLog.Complete(_logger, Token.Name, _container.ContainerId);
         }
 
-        if (follows is { } recorded)
-        {
-            await AdvanceAsync(recorded).ConfigureAwait(false);
-        }
+        return follows;
     }
 
     private DestinationInput Record(string word) =>
@@ -174,6 +179,7 @@ internal sealed partial class AgentSession
     {
         if (_state == DestinationState.Asking && (!_container.StopCopy || _drained))
         {
+            _asked = true;
             TrySend(FrameKind.Ask);
         }
         else if (_state == DestinationState.Running && _drained && _restored)
@@ -214,33 +220,6 @@ internal sealed partial class AgentSession
             TrySend(FrameKind.Failed, new Failed { Error = reason + "; it cannot be proved that no task ran" });
         }
     }
-
-    /// <summary>Something is gone that pages come through. Before the hand-off that ends the attempt; after it, tasks wait.</summary>
-    private async Task LoseAsync(string reason)
-    {
-        switch (_state)
-        {
-            case DestinationState.Receiving or DestinationState.Building or DestinationState.Asking:
-                _errors.Add(reason);
-                await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
-                break;
-            case DestinationState.MayRun or DestinationState.Running when !_drained:
-                _errors.Add(reason);
-                AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
-                TrySend(FrameKind.Failed, new Failed { Error = reason });
-                WatchContainer();
-                break;
-            default:
-                break;
-        }
-    }
-
-    /// <summary>A stalled session ends when the container does: there is nothing left to be served then.</summary>
-    private void WatchContainer() => _ = ((Func<Task>)(async () =>
-    {
-        await ProcessEnd.WaitAsync(_initPid).ConfigureAwait(false);
-        Post(new SessionEvent.ContainerDied());
-    }))();
 
     /// <summary>Refuses at the fence, which makes CRIU kill the copy, and removes what is left.</summary>
     private async Task DestroyAsync()

@@ -34,6 +34,7 @@ internal sealed partial class AgentSession
     private readonly SemaphoreSlim _messageSlots = new(MaxUnhandledMessages);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PageLaneThreads _lanes;
+    private readonly Lock _reattaching = new();
     private readonly List<string> _errors = [];
     private ControlChannel? _control;
     private Prepare _container = new();
@@ -47,6 +48,11 @@ internal sealed partial class AgentSession
     private int _initPid;
     private bool _drained;
     private bool _linkLost;
+    private bool _asked;
+    private bool _sourceSaidNo;
+    private bool _sourceSaidGoodbye;
+    private uint _epoch = LaneHello.FirstEpoch;
+    private bool _isOver;
 
     internal AgentSession(SessionToken token, AgentOptions options, ILogger logger)
     {
@@ -54,6 +60,7 @@ internal sealed partial class AgentSession
         _options = options;
         _logger = logger;
         _lanes = new PageLaneThreads(Post);
+        _lanes.BeginEpoch(_epoch);
     }
 
     internal SessionToken Token { get; }
@@ -62,7 +69,24 @@ internal sealed partial class AgentSession
     internal Task Ended => _ended.Task;
 
     /// <summary>A page lane of the source. Throws <see cref="ProtocolException"/> when the session has one of this role already.</summary>
-    internal void Attach(LaneRole role, SocketLane lane, byte[] proof) => _lanes.Attach(role, lane, proof);
+    internal void Attach(LaneRole role, uint epoch, SocketLane lane, byte[] proof) => _lanes.Attach(role, epoch, lane, proof);
+
+    /// <summary>The source has connected anew: its lanes take the place of those there were, of which it may know more than this side.</summary>
+    internal void Reattach(uint epoch, SocketLane lane, byte[] proof)
+    {
+        lock (_reattaching)
+        {
+            if (_isOver || epoch <= _epoch)
+            {
+                throw new ProtocolException(WireErrorCode.Session, _isOver ? "the session is ending" : $"the session has a connection of epoch {_epoch} already");
+            }
+
+            _epoch = epoch;
+            _lanes.BeginEpoch(epoch);
+            LaneOpening.Acknowledge(lane, proof);
+            Post(new SessionEvent.Reconnected(new ControlChannel(lane, Token.Name)));
+        }
+    }
 
     /// <summary>The agent is to stop: what has not been handed off is given back; what has been is completed first.</summary>
     internal void AskToStop() => Post(new SessionEvent.GiveUp("the agent on the destination is being stopped"));
@@ -77,7 +101,7 @@ internal sealed partial class AgentSession
         {
             if (await PrepareAsync().ConfigureAwait(false))
             {
-                _ = PumpMessagesAsync();
+                _ = PumpMessagesAsync(_control);
                 await HandleEventsAsync().ConfigureAwait(false);
             }
         }
@@ -154,24 +178,25 @@ internal sealed partial class AgentSession
     private void SetUp()
     {
         string program = _options.KeeperProgram ?? throw new IOException("the agent does not know its own program (KeeperProgram): it cannot start a keeper");
-        _criu = new CriuSession(_options.StateDirectory, $"{Token.Name}-destination", _container.TcpEstablished, _container.CriuConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, $"{Token.Name}-destination", _container.TcpEstablished, _container.CriuConfig);
         _inbox = new ImageInbox(_criu.ImageDirectory);
         _keeper = new KeeperProcess(program);
     }
 
-    private async Task PumpMessagesAsync()
+    private async Task PumpMessagesAsync(ControlChannel control)
     {
         try
         {
             while (true)
             {
                 await _messageSlots.WaitAsync().ConfigureAwait(false);
-                Post(new SessionEvent.Message(await _control!.ReceiveAsync(CancellationToken.None).ConfigureAwait(false)));
+                Post(new SessionEvent.Message(await control.ReceiveAsync(CancellationToken.None).ConfigureAwait(false)));
             }
         }
         catch (ControlEndedException e)
         {
-            Post(new SessionEvent.LinkLost(e.Message));
+            _messageSlots.Release();
+            Post(new SessionEvent.LinkLost(control, e.Message));
         }
     }
 
@@ -203,7 +228,18 @@ internal sealed partial class AgentSession
     /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
     private TimeSpan StepDeadlineOfAll => _container.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
 
-    private bool IsOver => _state == DestinationState.Done || (_linkLost && _state is DestinationState.NeverRan or DestinationState.Complete);
+    /// <summary>
+    /// Whether nobody will ask about this session again. A source that asked may not have heard the answer, and goes by it: so what became of the
+    /// copy is kept until the source is known to know.
+    /// </summary>
+    private bool IsOver => _state switch
+    {
+        DestinationState.Done => true,
+        DestinationState.NeverRan => _linkLost && (!_asked || _sourceSaidNo || _sourceSaidGoodbye),
+        _ => false,
+    };
+
+    private bool NeedsPages => _state is not (DestinationState.NeverRan or DestinationState.Complete or DestinationState.Done);
 
     private async Task HandleAsync(SessionEvent what)
     {
@@ -224,15 +260,17 @@ internal sealed partial class AgentSession
                 _drainedUs = WallClock.NowUs;
                 await AskOrFinishAsync().ConfigureAwait(false);
                 break;
-            case SessionEvent.LinkLost { Reason: var reason }:
-                _linkLost = true;
-                await LoseAsync($"the connection to the source ended: {reason}").ConfigureAwait(false);
+            case SessionEvent.LinkLost { Control: var control, Reason: var reason } when control == _control && !_linkLost:
+                await LoseLinkAsync($"the connection to the source ended: {reason}").ConfigureAwait(false);
                 break;
-            case SessionEvent.LaneBroken { Reason: var reason }:
-                await LoseAsync(reason).ConfigureAwait(false);
+            case SessionEvent.LaneBroken { Epoch: var epoch, Reason: var reason } when epoch == _epoch && !_linkLost && NeedsPages:
+                await LoseLinkAsync(reason).ConfigureAwait(false);
+                break;
+            case SessionEvent.Reconnected { Control: var control }:
+                await ReconnectAsync(control).ConfigureAwait(false);
                 break;
             case SessionEvent.MemoryFailed { Reason: var reason }:
-                await LoseAsync(reason).ConfigureAwait(false);
+                await LoseMemoryAsync(reason).ConfigureAwait(false);
                 break;
             case SessionEvent.ContainerDied:
                 // Whoever needed the missing pages is gone: nothing is owed any more.
@@ -264,10 +302,11 @@ internal sealed partial class AgentSession
                 ReadImages();
                 await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);
                 break;
-            case FrameKind.Decision:
-                await AdvanceAsync(message.As<Control.Messages.Decision>().MayRun ? DestinationInput.PeerSaysYes : DestinationInput.PeerSaysNo).ConfigureAwait(false);
+            case FrameKind.Decision when message.As<Control.Messages.Decision>().MayRun:
+                await AdvanceAsync(DestinationInput.PeerSaysYes).ConfigureAwait(false);
                 break;
-            case FrameKind.Cancel:
+            case FrameKind.Decision or FrameKind.Cancel:
+                _sourceSaidNo = true;
                 await AdvanceAsync(DestinationInput.PeerSaysNo).ConfigureAwait(false);
                 break;
             case FrameKind.Discarded:
@@ -299,6 +338,16 @@ internal sealed partial class AgentSession
 
     private async Task CleanUpAsync()
     {
+        lock (_reattaching)
+        {
+            _isOver = true;
+        }
+
+        while (_events.Reader.TryRead(out SessionEvent? unheard))
+        {
+            (unheard as SessionEvent.Reconnected)?.Control.Dispose();
+        }
+
         if (_ticks is { } ticks)
         {
             await ticks.DisposeAsync().ConfigureAwait(false);

@@ -98,6 +98,9 @@ internal sealed partial class LazyMemory : IDisposable
         CompleteWhenDrained();
     }
 
+    /// <summary>The processes that were owed pages at the start.</summary>
+    public IReadOnlyCollection<ImagePid> Processes => _processes.Keys;
+
     /// <summary>The pages of a process that it or a child forked since is still owed, by dump-time address: what a resumed session asks for.</summary>
     public IReadOnlyList<PageRange> StillOwed(ImagePid pid)
     {

@@ -42,9 +42,10 @@ internal sealed class ControlChannel : IDisposable
     private string? _endedBecause;
     private bool _saidGoodbye;
 
-    internal ControlChannel(SocketLane lane, string name, TimeSpan? heartbeatEvery = null, TimeSpan? silenceLimit = null)
+    internal ControlChannel(SocketLane lane, string name, TimeSpan? heartbeatEvery = null, TimeSpan? silenceLimit = null, ClockOffset? clock = null)
     {
         _lane = lane;
+        Clock = clock ?? new ClockOffset();
         _silenceLimit = silenceLimit ?? DefaultSilenceLimit;
         // Complete before anything can end it: the peer may be gone already.
         _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
@@ -54,7 +55,10 @@ internal sealed class ControlChannel : IDisposable
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
-    internal ClockOffset Clock { get; } = new();
+    internal ClockOffset Clock { get; }
+
+    /// <summary>True when the peer ended the channel in good order: it wants nothing more of this session.</summary>
+    internal bool PeerSaidGoodbye { get; private set; }
 
     /// <summary>The lane below, for its byte counters.</summary>
     internal SocketLane Lane => _lane;
@@ -201,6 +205,7 @@ internal sealed class ControlChannel : IDisposable
                 {
                     if (header.Kind == FrameKind.Goodbye)
                     {
+                        PeerSaidGoodbye = true;
                         End("the peer closed the session");
                         return;
                     }
