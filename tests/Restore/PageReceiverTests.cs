@@ -169,7 +169,7 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
             Assert.Equal(id, source.Receive()!.Value.Id);
             if (id <= 10)
             {
-                demand.Answered(id);
+                demand.Answered(pair.Lane, id);
             }
         }
 

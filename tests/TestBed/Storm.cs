@@ -8,14 +8,16 @@ internal sealed class Storm
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
     private readonly string _directory;
 
-    private Storm(Container container, string directory)
+    private Storm(string directory)
     {
-        Container = container;
         _directory = directory;
         Log = new ProgramLog(directory);
     }
 
-    public Container Container { get; }
+    public Container Container { get; private init; } = new("none", "none");
+
+    /// <summary>As a bare process tree: its root, in the host's pid namespace.</summary>
+    public int Pid { get; private init; }
 
     public ProgramLog Log { get; }
 
@@ -26,7 +28,20 @@ internal sealed class Storm
         Directory.CreateDirectory(directory);
         string bundle = await Bundle.MakeAsync(lab, "storm-bundle", "host", [$"{directory}:/storm"],
             [$"{lab.Programs}/storm", "/storm", seed.ToString(CultureInfo.InvariantCulture), .. workers]);
-        Storm storm = new(await Container.RunAsync(host, "storm", bundle), directory);
+        Storm storm = new(directory) { Container = await Container.RunAsync(host, "storm", bundle) };
+        await storm.WaitForRoundsAsync(5);
+        return storm;
+    }
+
+    /// <summary>Starts it as a bare process tree, in a session of its own and without a terminal, below a pid that no other host of the lab has.</summary>
+    public static async Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, params string[] workers)
+    {
+        string directory = $"{lab.Shared}/storm-bare";
+        Directory.CreateDirectory(directory);
+        string script = "echo $1 >/proc/sys/kernel/ns_last_pid; shift; setsid \"$@\" </dev/null >/dev/null 2>&1 & echo $!";
+        string pid = await host.RunAsync(["sh", "-c", script, "sh", $"{20000 + Random.Shared.Next(10000)}",
+            $"{lab.Programs}/storm", directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
+        Storm storm = new(directory) { Pid = int.Parse(pid, CultureInfo.InvariantCulture) };
         await storm.WaitForRoundsAsync(5);
         return storm;
     }

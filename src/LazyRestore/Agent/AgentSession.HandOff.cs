@@ -5,7 +5,6 @@ using PostCopy.Criu;
 using PostCopy.Faults;
 using PostCopy.HandOff;
 using PostCopy.Linux;
-using PostCopy.Runc;
 using PostCopy.Wire;
 
 namespace PostCopy.Agent;
@@ -109,9 +108,8 @@ internal sealed partial class AgentSession
 
     private void StartRestore()
     {
-        RuncCommand runc = new(_options.RuncRoot);
         _built.RestoreStartedUs = WallClock.NowUs;
-        _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
+        _restore = RestoreEngine.For(_container, _options).Start(_criu!);
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);
         _ = PumpSocketAsync();
@@ -235,7 +233,7 @@ internal sealed partial class AgentSession
             // Should CRIU not have come to the fence yet, the answer waits for it.
             _criu!.Hook.Answer(yes: false);
             await _restore.WaitAsync(deadline.Token).ConfigureAwait(false);
-            await new RuncCommand(_options.RuncRoot).DeleteAsync(_container.ContainerId, deadline.Token).ConfigureAwait(false);
+            await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {

@@ -44,6 +44,18 @@ internal sealed class FreezerCgroup
         return path is null ? null : new FreezerCgroup(Mount(isV2) + path, isV2);
     }
 
+    /// <summary>A cgroup by its directory.</summary>
+    internal static FreezerCgroup At(string directory) => new(directory, isV2: !File.Exists(Path.Combine(directory, "freezer.state")));
+
+    /// <summary>The top of the hierarchy that freezes on this host.</summary>
+    internal static string Root => Mount(PathsOf("self").First().IsV2);
+
+    /// <summary>The tops of the hierarchies in which service managers keep track of their processes: v2, and v1's named one.</summary>
+    internal static IReadOnlyList<string> ServiceRoots => [.. Mounts("cgroup2", null), .. Mounts("cgroup", "name=systemd")];
+
+    /// <summary>Where a process is in that hierarchy, be it the root.</summary>
+    internal static string DirectoryOf(int pid) => Root + PathsOf(pid.ToString(CultureInfo.InvariantCulture)).First().Path;
+
     /// <summary>Freezes every task in the cgroup and below. Returns once no task can reach user mode any more.</summary>
     internal void Freeze() => Write(frozen: true);
 
@@ -80,7 +92,10 @@ internal sealed class FreezerCgroup
 
     private static string Mount(bool isV2) => isV2 ? Mount("cgroup2", null) : Mount("cgroup", "freezer");
 
-    private static string Mount(string type, string? controller)
+    private static string Mount(string type, string? controller) =>
+        Mounts(type, controller).FirstOrDefault() ?? throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
+
+    private static IEnumerable<string> Mounts(string type, string? controller)
     {
         foreach (string line in File.ReadLines("/proc/self/mountinfo"))
         {
@@ -90,10 +105,8 @@ internal sealed class FreezerCgroup
             string[] front = line[..separator].Split(' ');
             if (rear[0] == type && front[3] == "/" && (controller is null || rear[2].Split(',').Contains(controller)))
             {
-                return front[4];
+                yield return front[4];
             }
         }
-
-        throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
     }
 }
