@@ -16,7 +16,7 @@ public sealed class LinkCutTests
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
         await scene.Lab[host].CutAsync();
-        await scene.WaitUntilStillAsync();
+        await scene.WaitAWhileAsync();
         await scene.Lab[host].MendAsync();
         await scene.ExpectMovedAsync();
     }

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Recovery;
@@ -62,25 +63,49 @@ internal sealed class Scene : IAsyncDisposable
     /// <summary>How often the migration has said this.</summary>
     public int Count(string text) => Migration.Process.Error.Split(text).Length - 1;
 
-    /// <summary>Waits until the program has not moved for a while: all of its threads wait for pages.</summary>
-    public async Task WaitUntilStillAsync()
+    /// <summary>Lets the program go on, or wait for its pages, for a second or so.</summary>
+    public async Task WaitAWhileAsync()
     {
-        long last = -1;
-        long since = 0;
+        int first = Walker.ReadLog().Count;
+        int last = first;
+        long since = Environment.TickCount64;
         await Condition.WaitAsync(
             () =>
             {
-                long lines = Walker.ReadLog().Count;
+                int lines = Walker.ReadLog().Count;
                 if (lines != last)
                 {
                     (last, since) = (lines, Environment.TickCount64);
                 }
 
-                return Environment.TickCount64 - since > 1500;
+                return lines - first > 500 || Environment.TickCount64 - since > 1500;
             },
             Limit,
-            "the program to wait for its pages");
+            "a second of the program's life");
     }
+
+    public async Task KillMigrateAsync()
+    {
+        Assert.Equal(1, await Lab["a"].SignalAsync("KILL", "postcopy migrate"));
+        await Migration.Process.WaitAsync(Limit);
+    }
+
+    public async Task KillAgentAsync()
+    {
+        Assert.Equal(1, await Lab["b"].SignalAsync("KILL", "postcopy agent"));
+        await Agent.Process.WaitAsync(Limit);
+    }
+
+    public async Task ResumeAsync(string session)
+    {
+        await Migration.DisposeAsync();
+        _migration = Migration.Resume(Lab, Lab["a"], session);
+    }
+
+    public async Task<JsonElement[]> StatusAsync(string host) =>
+        [.. JsonDocument.Parse(await Lab[host].RunAsync(Repository.PostCopy, "status", "--json")).RootElement.EnumerateArray()];
+
+    public Task<CommandResult> AbortAsync(string session, params string[] options) => Lab["a"].TryAsync([Repository.PostCopy, "abort", session, .. options]);
 
     public async Task RestartAgentAsync()
     {

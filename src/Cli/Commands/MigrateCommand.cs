@@ -17,7 +17,55 @@ internal static class MigrateCommand
     private const string PostCopyMode = "post-copy";
     private const string StopCopyMode = "stop-copy";
 
-    internal static Command Create() => new("migrate", "Move a container, or a process tree, to another host while it runs.") { CreateRunc(), CreateProcess() };
+    internal static Command Create()
+    {
+        Option<string?> resume = new("--resume")
+        {
+            Description = "Go on with a session whose process has died, or was left while it was stalled: serve what is still owed.",
+            HelpName = "SESSION",
+        };
+        Option<string> stateDirectory = new("--state-dir")
+        {
+            Description = "Where the session keeps its state.",
+            HelpName = "DIR",
+            DefaultValueFactory = static _ => Defaults.StateDirectory,
+        };
+        Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
+        Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
+        Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
+        Command command = new("migrate", "Move a container, or a process tree, to another host while it runs.") { CreateRunc(), CreateProcess(), resume, stateDirectory, json, report, verbose };
+        command.SetAction((parsed, _) => ResumeAsync(
+            parsed.GetValue(resume),
+            Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
+            parsed.GetValue(json),
+            parsed.GetValue(report),
+            parsed.GetValue(verbose)));
+        return command;
+    }
+
+    private static async Task<int> ResumeAsync(string? session, string stateDirectory, bool json, string? reportFile, bool verbose)
+    {
+        if (session is null)
+        {
+            await Console.Error.WriteLineAsync("postcopy migrate: name a container (postcopy migrate runc ID --to HOST:PORT) or a process (postcopy migrate process PID --to HOST:PORT), or a session with --resume").ConfigureAwait(false);
+            return ExitCodes.Usage;
+        }
+
+        try
+        {
+            return await MigrateAsync(
+                null,
+                (display, logger, signals) => ContainerMigration.ResumeAsync(session, stateDirectory, display, logger, signals),
+                json,
+                reportFile,
+                verbose).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            await Console.Error.WriteLineAsync($"postcopy migrate: {e.Message}").ConfigureAwait(false);
+            return ExitCodes.Usage;
+        }
+    }
 
     private static Command CreateRunc()
     {
@@ -100,7 +148,19 @@ internal static class MigrateCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(MigrationOptions options, bool json, string? reportFile, bool verbose)
+    private static Task<int> RunAsync(MigrationOptions options, bool json, string? reportFile, bool verbose) => MigrateAsync(
+        options,
+        (display, logger, signals) => new ContainerMigration(options, logger).RunAsync(display, signals),
+        json,
+        reportFile,
+        verbose);
+
+    private static async Task<int> MigrateAsync(
+        MigrationOptions? options,
+        Func<IMigrationDisplay, ILogger<ContainerMigration>, CancellationToken, Task<MigrationReport>> migrate,
+        bool json,
+        string? reportFile,
+        bool verbose)
     {
         using TerminationSignals signals = new();
         using Logger logger = SerilogSetup.Create(verbose, LogEventLevel.Warning);
@@ -108,7 +168,7 @@ internal static class MigrateCommand
         MigrationReport report;
         using (IMigrationDisplay display = MigrationDisplay.ForThisTerminal())
         {
-            report = await new ContainerMigration(options, loggers.CreateLogger<ContainerMigration>()).RunAsync(display, signals.Token).ConfigureAwait(false);
+            report = await migrate(display, loggers.CreateLogger<ContainerMigration>(), signals.Token).ConfigureAwait(false);
         }
 
         string text = JsonSerializer.Serialize(report, ReportJson.Default.MigrationReport);
@@ -120,6 +180,10 @@ internal static class MigrateCommand
         if (json)
         {
             await Console.Out.WriteLineAsync(text).ConfigureAwait(false);
+        }
+        else if (options is null)
+        {
+            await Console.Out.WriteLineAsync(ReportText.Where(report.Outcome)).ConfigureAwait(false);
         }
         else
         {

@@ -8,6 +8,15 @@ namespace PostCopy.Display;
 /// <summary>The report for a person.</summary>
 internal static class ReportText
 {
+    /// <summary>For commands that know no more than a session's name.</summary>
+    internal static string Where(MigrationOutcome outcome) => outcome switch
+    {
+        MigrationOutcome.Moved => "the container runs on the destination; nothing is left here.",
+        MigrationOutcome.RolledBack => "the container runs here.",
+        MigrationOutcome.HandedOff => "the container was handed off and is frozen here; do not resume it.",
+        _ => "the container runs nowhere any more.",
+    };
+
     internal static void Write(TextWriter output, MigrationOptions options, MigrationReport report)
     {
         string container = options.ContainerId ?? Invariant($"process {options.ProcessId}");

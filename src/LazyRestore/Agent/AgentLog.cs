@@ -47,6 +47,15 @@ internal static partial class AgentLog
     [LoggerMessage(2016, LogLevel.Information, "session {Session}: the source of container {Container} is back ({Peer}); {Pages} pages are owed")]
     internal static partial void Reconnected(ILogger logger, string session, string container, long pages, string peer);
 
+    [LoggerMessage(2017, LogLevel.Information, "session {Session}: container {Container} is taken over from an agent that died; state {State}")]
+    internal static partial void TookOver(ILogger logger, string session, string container, DestinationState state);
+
+    [LoggerMessage(2018, LogLevel.Error, "what a dead agent left in {Directory} cannot be taken over: {Reason}")]
+    internal static partial void CannotTakeOver(ILogger logger, string directory, string reason);
+
+    [LoggerMessage(2019, LogLevel.Critical, "session {Session}: container {Container} is frozen: a child that process {Process} forked when the agent died reads zeroes where pages are missing. Only a human can say what becomes of it")]
+    internal static partial void LostChild(ILogger logger, string session, string container, string process);
+
     [LoggerMessage(2011, LogLevel.Error, "session {Session}: unexpected failure")]
     internal static partial void Unexpected(ILogger logger, Exception exception, string session);
 

@@ -51,6 +51,13 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             AgentLog.Insecure(logger, _options.TokenFile);
         }
 
+        // Before it listens, so that a source that comes back finds its session.
+        foreach (AgentSession session in AgentSession.FindAbandoned(_options, logger))
+        {
+            _sessions[session.Token] = session;
+            _ = RunAsync(session, session.RunRecoveredAsync);
+        }
+
         try
         {
             EndPoint[] endpoints = await listen.ResolveAsync(cancellationToken).ConfigureAwait(false);
@@ -257,14 +264,14 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             throw;
         }
 
-        _ = RunAsync(session, lane);
+        _ = RunAsync(session, () => session.RunAsync(lane));
     }
 
-    private async Task RunAsync(AgentSession session, SocketLane lane)
+    private async Task RunAsync(AgentSession session, Func<Task> run)
     {
         try
         {
-            await session.RunAsync(lane).ConfigureAwait(false);
+            await run().ConfigureAwait(false);
         }
         catch (Exception e)
         {

@@ -27,6 +27,7 @@ internal sealed partial class AgentSession
         (DestinationState next, DestinationActions actions) = DestinationHandOff.On(_state, input);
         AgentLog.Advanced(_logger, Token.Name, _state, input, next, actions);
         _state = next;
+        TellStatus();
         if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
         {
             await AdvanceAsync(follows).ConfigureAwait(false);
@@ -50,17 +51,17 @@ internal sealed partial class AgentSession
 
         if (actions.HasFlag(DestinationActions.RecordMayRun))
         {
-            follows = Record("may-run");
+            follows = Record(MayRunWord);
         }
 
         if (actions.HasFlag(DestinationActions.RecordNeverRan))
         {
-            follows = Record("never-ran");
+            follows = Record(NeverRanWord);
         }
 
         if (actions.HasFlag(DestinationActions.RecordReturned))
         {
-            _criu!.Hook.Returned.Write("never-ran");
+            _criu!.Hook.Returned.Write(NeverRanWord);
         }
 
         if (actions.HasFlag(DestinationActions.OpenFence))
@@ -83,6 +84,7 @@ internal sealed partial class AgentSession
 
         if (actions.HasFlag(DestinationActions.SayDrained))
         {
+            _criu!.Hook.Drained.Write(CompleteWord);
             TrySend(FrameKind.Drained, DrainedMessage());
             AgentLog.Complete(_logger, Token.Name, _container.ContainerId);
         }
@@ -91,14 +93,14 @@ internal sealed partial class AgentSession
     }
 
     private DestinationInput Record(string word) =>
-        _criu!.Hook.Decision.Write(word) == "may-run" ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
+        _criu!.Hook.Decision.Write(word) == MayRunWord ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
 
     // What is lost here the source asks for again, or finds out by the same record.
     private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)
     {
         try
         {
-            _control!.Send(kind, body);
+            _control?.Send(kind, body);
         }
         catch (ControlEndedException)
         {
@@ -110,6 +112,7 @@ internal sealed partial class AgentSession
     {
         _built.RestoreStartedUs = WallClock.NowUs;
         _restore = RestoreEngine.For(_container, _options).Start(_criu!);
+        Save(_record! with { Restore = ProcessIdentity.Of(_restore.Pid) });
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);
         _ = PumpSocketAsync();
@@ -146,6 +149,7 @@ internal sealed partial class AgentSession
             case CriuStep.PostRestore:
                 _built.BuiltUs = step.AtUs;
                 _initPid = step.InitPid;
+                Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
                 _keeper!.Watch(step.InitPid);
                 _freezer = FreezerCgroup.TryOf(step.InitPid);
                 if (_freezer is not null)
@@ -178,6 +182,7 @@ internal sealed partial class AgentSession
         if (_state == DestinationState.Asking && (!_container.StopCopy || _drained))
         {
             _asked = true;
+            _criu!.Hook.Asked.Write("asked");
             TrySend(FrameKind.Ask);
         }
         else if (_state == DestinationState.Running && _drained && _restored)
@@ -222,7 +227,8 @@ internal sealed partial class AgentSession
     /// <summary>Refuses at the fence, which makes CRIU kill the copy, and removes what is left.</summary>
     private async Task DestroyAsync()
     {
-        if (_restore is null)
+        Task? ended = _restore?.WaitAsync(CancellationToken.None) ?? _record?.Restore.WaitForEndAsync();
+        if (ended is null)
         {
             return;
         }
@@ -232,7 +238,10 @@ internal sealed partial class AgentSession
         {
             // Should CRIU not have come to the fence yet, the answer waits for it.
             _criu!.Hook.Answer(yes: false);
-            await _restore.WaitAsync(deadline.Token).ConfigureAwait(false);
+            // No task of it will ever run, so what its memory holds matters no more; but CRIU must not wait for pages that do not come.
+            _lanes.BeginEpoch(_epoch);
+            await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
+            await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
@@ -243,8 +252,14 @@ internal sealed partial class AgentSession
 
     private Drained DrainedMessage()
     {
-        FaultCounters counters = _memory!.Counters;
-        LatencyHistogram latency = _memory.FaultLatency;
+        if (_memory is not { } memory)
+        {
+            // An agent that came after it was complete was not there to count.
+            return new Drained { DrainedUs = WallClock.NowUs };
+        }
+
+        FaultCounters counters = memory.Counters;
+        LatencyHistogram latency = memory.FaultLatency;
         return new Drained
         {
             PushedPages = (ulong)counters.InstalledByPush,

@@ -24,6 +24,7 @@ internal sealed partial class AgentSession
         _sourceSaidGoodbye = _control!.PeerSaidGoodbye;
         _lanes.BeginEpoch(_epoch);
         _control.Dispose();
+        TellStatus();
         switch (_state)
         {
             case DestinationState.Receiving or DestinationState.Building:
@@ -58,10 +59,12 @@ internal sealed partial class AgentSession
     /// <summary>The source is back: it hears what is still owed, and again what it may not have heard.</summary>
     private async Task ReconnectAsync(ControlChannel control)
     {
-        ControlChannel old = _control!;
+        ControlChannel? old = _control;
         _control = control;
         _linkLost = false;
-        old.Dispose();
+        _peer = control.Lane.Peer;
+        TellStatus();
+        old?.Dispose();
         _ = PumpMessagesAsync(control);
         AgentLog.Reconnected(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, control.Lane.Peer);
         SayOwed();

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
+using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 using PostCopy.Check;
 using PostCopy.Control;
@@ -40,6 +41,7 @@ internal sealed partial class AgentSession
     private Prepare _container = new();
     private CriuSession? _criu;
     private KeeperProcess? _keeper;
+    private EventJournal? _journal;
     private LazyPagesSocket? _socket;
     private LazyMemory? _memory;
     private ImageInbox? _inbox;
@@ -53,6 +55,8 @@ internal sealed partial class AgentSession
     private bool _sourceSaidGoodbye;
     private uint _epoch = LaneHello.FirstEpoch;
     private bool _isOver;
+    private string _peer = "";
+    private ulong _pagesTotal;
 
     internal AgentSession(SessionToken token, AgentOptions options, ILogger logger)
     {
@@ -116,14 +120,19 @@ internal sealed partial class AgentSession
         }
         finally
         {
-            try
-            {
-                await CleanUpAsync().ConfigureAwait(false);
-            }
-            finally
-            {
-                _ended.SetResult();
-            }
+            await EndAsync().ConfigureAwait(false);
+        }
+    }
+
+    private async Task EndAsync()
+    {
+        try
+        {
+            await CleanUpAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _ended.SetResult();
         }
     }
 
@@ -150,6 +159,7 @@ internal sealed partial class AgentSession
             throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: no Prepare came within {_options.StepDeadline.TotalSeconds} s");
         }
 
+        _peer = _control.Lane.Peer;
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
         Prepared answer = await ArrivalChecks.RunAsync(_container, _options, deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
@@ -178,9 +188,11 @@ internal sealed partial class AgentSession
     private void SetUp()
     {
         string program = _options.KeeperProgram ?? throw new IOException("the agent does not know its own program (KeeperProgram): it cannot start a keeper");
-        _criu = CriuSession.Create(_options.StateDirectory, $"{Token.Name}-destination", _container.TcpEstablished, _container.CriuConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, Token.Name + DestinationSuffix, _container.TcpEstablished, _container.CriuConfig);
         _inbox = new ImageInbox(_criu.ImageDirectory);
-        _keeper = new KeeperProcess(program);
+        _journal = EventJournal.Create(Path.Combine(_criu.Directory, KeeperProtocol.JournalName));
+        _keeper = new KeeperProcess(program, _criu.Directory);
+        Save(new DestinationRecord { Token = Token.ToHex(), Prepare = _container.ToByteArray(), Peer = _peer });
     }
 
     private async Task PumpMessagesAsync(ControlChannel control)
@@ -239,6 +251,14 @@ internal sealed partial class AgentSession
         _ => false,
     };
 
+    private void TellProgress()
+    {
+        if (_memory is { } memory && !_drained && !_linkLost)
+        {
+            TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+        }
+    }
+
     private bool NeedsPages => _state is not (DestinationState.NeverRan or DestinationState.Complete or DestinationState.Done);
 
     private async Task HandleAsync(SessionEvent what)
@@ -281,8 +301,9 @@ internal sealed partial class AgentSession
                 _errors.Add(reason);
                 await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
                 break;
-            case SessionEvent.Tick when _memory is { } memory && !_drained && !_linkLost:
-                TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+            case SessionEvent.Tick:
+                TellStatus();
+                TellProgress();
                 break;
             default:
                 break;
@@ -323,17 +344,30 @@ internal sealed partial class AgentSession
     /// <summary>From the images: which pages are owed. From here on page lanes are served.</summary>
     private void ReadImages()
     {
+        MakeMemory();
+        _socket = new LazyPagesSocket(_criu!.WorkDirectory, _memory!.Add);
+        _lanes.Start(_memory);
+    }
+
+    private void MakeMemory()
+    {
         OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
-        _memory = new LazyMemory(owed.Ranges, _lanes.Demand, _keeper!, _logger);
-        _memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
+        _pagesTotal = owed.TotalPages;
+        LazyMemory memory = new(owed.Ranges, _lanes.Demand, _keeper!, _logger, _journal);
+        memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
         _ = ((Func<Task>)(async () =>
         {
-            await _memory.Drained.ConfigureAwait(false);
+            await memory.Drained.ConfigureAwait(false);
             Post(new SessionEvent.Drained());
         }))();
-        _socket = new LazyPagesSocket(_criu.WorkDirectory, _memory.Add);
-        _lanes.Start(_memory);
+        _memory = memory;
         _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
+    }
+
+    private void Save(DestinationRecord record)
+    {
+        _record = record;
+        record.Save(_criu!.Directory);
     }
 
     private async Task CleanUpAsync()
@@ -362,15 +396,10 @@ internal sealed partial class AgentSession
         bool owed = _state is DestinationState.MayRun or DestinationState.Running && !_drained && !_containerDied;
         _lanes.Dispose();
         _socket?.Dispose();
-        _memory?.Dispose();
-        if (_keeper is not null)
-        {
-            await LetGoAsync(_keeper, owed).ConfigureAwait(false);
-        }
-
+        await LetMemoryGoAsync(owed).ConfigureAwait(false);
         _inbox?.Dispose();
-        _control!.Close();
-        _control.Dispose();
+        _control?.Close();
+        _control?.Dispose();
         if (_criu is not null)
         {
             if (!owed && _state is DestinationState.Running or DestinationState.Complete or DestinationState.Done)
@@ -402,8 +431,15 @@ internal sealed partial class AgentSession
     /// Ends the keeper, unless pages are owed that this session cannot fetch any more: then it goes on holding the userfaultfds, so that tasks wait
     /// for them instead of reading zeroes, until the container is dead.
     /// </summary>
-    private async Task LetGoAsync(KeeperProcess keeper, bool owed)
+    private async Task LetMemoryGoAsync(bool owed)
     {
+        _memory?.Dispose();
+        KeeperProcess? keeper = Interlocked.Exchange(ref _keeper, null);
+        if (keeper is null)
+        {
+            return;
+        }
+
         try
         {
             if (owed)
@@ -415,13 +451,14 @@ internal sealed partial class AgentSession
                 await keeper.ReleaseAsync().ConfigureAwait(false);
             }
         }
-        catch (LinuxException e)
+        catch (Exception e) when (e is LinuxException or System.Net.Sockets.SocketException)
         {
-            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper (pid {keeper.Pid}) does not answer: {e.Message}");
+            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper does not answer: {e.Message}");
         }
         finally
         {
             keeper.Dispose();
+            _journal?.Dispose();
         }
     }
 }

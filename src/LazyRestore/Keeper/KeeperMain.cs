@@ -1,20 +1,27 @@
+using System.Net.Sockets;
 using Mono.Unix.Native;
+using PostCopy.Faults;
 using PostCopy.Linux;
 
 namespace PostCopy.Keeper;
 
-/// <summary>The keeper's side: <c>postcopy keeper</c>, started by the agent with a socket as descriptor 3. Not for people.</summary>
+/// <summary>The keeper's side: <c>postcopy keeper DIR</c>, started by the agent with a socket as descriptor 3. Not for people.</summary>
 public static class KeeperMain
 {
     /// <summary>
-    /// Holds what it is given until it is told to let go, or the container is dead. Returns the exit code 0.
+    /// Holds what it is given until it is told to let go, or the container is dead; gives it to the agent that follows a dead one. Returns the exit
+    /// code 0.
     /// </summary>
-    public static int Run()
+    /// <param name="directory">The session's directory.</param>
+    public static int Run(string directory)
     {
         KeeperCgroup.Enter();
         try
         {
-            Hold();
+            using Socket listener = new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
+            listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(directory, KeeperProtocol.SocketName)));
+            listener.Listen(1);
+            new Held(directory, listener).HoldOn();
             return 0;
         }
         finally
@@ -23,57 +30,103 @@ public static class KeeperMain
         }
     }
 
-    private static void Hold()
+    private sealed class Held(string directory, Socket listener)
     {
-        int container = -1;
-        bool agentLives = true;
-        while (true)
+        private readonly List<(int Id, int Descriptor)> _userfaultfds = [];
+        private int _agent = KeeperProtocol.SocketDescriptor;
+        private Socket? _laterAgent;
+        private int _container = -1;
+        private int _containerPid;
+
+        internal void HoldOn()
         {
-            Pollfd[] waits =
-            [
-                new Pollfd { fd = agentLives ? KeeperProtocol.SocketDescriptor : -1, events = PollEvents.POLLIN },
-                new Pollfd { fd = container, events = PollEvents.POLLIN },
-            ];
-            if (Syscall.poll(waits, -1) < 0)
+            while (true)
             {
-                continue;
-            }
+                Pollfd[] waits =
+                [
+                    new Pollfd { fd = _agent, events = PollEvents.POLLIN },
+                    new Pollfd { fd = _container, events = PollEvents.POLLIN },
+                    new Pollfd { fd = _agent < 0 ? (int)listener.SafeHandle.DangerousGetHandle() : -1, events = PollEvents.POLLIN },
+                ];
+                if (Syscall.poll(waits, -1) < 0)
+                {
+                    continue;
+                }
 
-            // A pidfd becomes readable when its process has died (pidfd_open(2)).
-            if (container >= 0 && waits[1].revents != 0)
-            {
-                return;
-            }
+                // A pidfd becomes readable when its process has died (pidfd_open(2)).
+                bool containerDied = _container >= 0 && waits[1].revents != 0;
+                if (containerDied || (_agent >= 0 && waits[0].revents != 0 && !Take()))
+                {
+                    return;
+                }
 
-            if (agentLives && waits[0].revents != 0 && !Take(ref container, ref agentLives))
-            {
-                return;
-            }
+                if (_agent < 0 && _container < 0)
+                {
+                    // Nothing has run here yet: CRIU's own end takes what it built with it.
+                    return;
+                }
 
-            if (!agentLives && container < 0)
-            {
-                // Nothing has run here yet: CRIU's own end takes what it built with it.
-                return;
+                if (_agent < 0 && waits[2].revents != 0)
+                {
+                    HandOver();
+                }
             }
         }
-    }
 
-    private static bool Take(ref int container, ref bool agentLives)
-    {
-        Span<byte> what = stackalloc byte[1];
-        int received = DescriptorSocket.Receive(KeeperProtocol.SocketDescriptor, what, out int descriptor);
-        if (received == 0)
+        /// <summary>False when told to let go.</summary>
+        private bool Take()
         {
-            agentLives = false;
-            return true;
+            if (!KeeperProtocol.TryReceive(_agent, out byte kind, out int number, out int descriptor))
+            {
+                AgentDied();
+                return true;
+            }
+
+            switch (kind)
+            {
+                case KeeperProtocol.Hold:
+                    _userfaultfds.Add((number, descriptor));
+                    break;
+                case KeeperProtocol.Container:
+                    (_container, _containerPid) = (descriptor, number);
+                    break;
+                default:
+                    break;
+            }
+
+            return kind != KeeperProtocol.Release;
         }
 
-        if (what[0] == KeeperProtocol.Container)
+        private void AgentDied()
         {
-            container = descriptor;
+            _agent = -1;
+            _laterAgent?.Dispose();
+            _laterAgent = null;
+            using EventJournal journal = EventJournal.Open(Path.Combine(directory, KeeperProtocol.JournalName));
+            if (_containerPid > 0 && journal.HasPendingFork)
+            {
+                // The agent died between the kernel's word of a fork and handing us the child's userfaultfd: what the child lacks would read as zeroes.
+                FreezerCgroup.Of(_containerPid).Freeze();
+            }
         }
 
-        // A held userfaultfd needs nothing but to stay open.
-        return what[0] != KeeperProtocol.Release;
+        private void HandOver()
+        {
+            _laterAgent = listener.Accept();
+            _agent = (int)_laterAgent.SafeHandle.DangerousGetHandle();
+            try
+            {
+                foreach ((int id, int descriptor) in _userfaultfds)
+                {
+                    KeeperProtocol.Send(_agent, KeeperProtocol.Hold, id, descriptor);
+                }
+
+                KeeperProtocol.Send(_agent, KeeperProtocol.ThatIsAll, _userfaultfds.Count, -1);
+            }
+            catch (LinuxException)
+            {
+                AgentDied();
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@ namespace PostCopy.Criu;
 /// </summary>
 internal sealed class CriuHook : IDisposable
 {
+    internal const string DecisionName = "decision";
+    internal const string ReturnedName = "returned";
+
     private readonly string _directory;
     private readonly FileStream _events;
     private readonly FileStream _answers;
@@ -50,10 +53,10 @@ internal sealed class CriuHook : IDisposable
     internal void AddEnvironment(Dictionary<string, string> environment) => environment["BASH_ENV"] = ScriptPath;
 
     /// <summary>The record that decides who may run; the script writes it too when its owner has died.</summary>
-    internal WriteOnceRecord Decision => new(Path.Combine(_directory, "decision"));
+    internal WriteOnceRecord Decision => new(Path.Combine(_directory, DecisionName));
 
     /// <summary>Written beside the decision when the right to run came back.</summary>
-    internal WriteOnceRecord Returned => new(Path.Combine(_directory, "returned"));
+    internal WriteOnceRecord Returned => new(Path.Combine(_directory, ReturnedName));
 
     /// <summary>Written beside the decision when the destination has everything.</summary>
     internal WriteOnceRecord Drained => new(Path.Combine(_directory, "drained"));

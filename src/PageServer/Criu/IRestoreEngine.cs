@@ -11,6 +11,9 @@ internal interface IRestoreEngine
     /// <summary>Starts the restore, which expects the lazy-pages socket in the session's work directory.</summary>
     ChildProcess Start(CriuSession criu);
 
+    /// <summary>Whether a restore whose end was not seen, by a process that is dead now, left a running copy.</summary>
+    Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation);
+
     /// <summary>Removes what is left of a copy that must not run. No error when nothing is.</summary>
     Task RemoveAsync(CriuSession criu, CancellationToken cancellation);
 

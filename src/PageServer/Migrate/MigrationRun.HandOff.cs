@@ -36,6 +36,7 @@ internal sealed partial class MigrationRun
         (SourceState next, SourceActions actions) = SourceHandOff.On(_state, input);
         Log.Advanced(_logger, _session.Name, _state, input, next, actions);
         _state = next;
+        TellStatus();
         if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
         {
             await AdvanceAsync(follows).ConfigureAwait(false);
@@ -183,6 +184,7 @@ internal sealed partial class MigrationRun
                 break;
             case FrameKind.Progress:
                 _progress.Tell(message.As<Progress>());
+                TellStatus();
                 break;
             case FrameKind.Drained:
                 _drained = message.As<Drained>();

@@ -76,6 +76,7 @@ internal sealed partial class MigrationRun
     {
         long stalledSince = Environment.TickCount64;
         _progress.Stall(reason);
+        TellStatus($"a connection to {_options.Destination}: {reason}");
         if (stalledSince - _connectedAt > Healthy.TotalMilliseconds)
         {
             _retryAfter = FirstRetryAfter;
@@ -93,6 +94,7 @@ internal sealed partial class MigrationRun
                 await AgreeAsync(leave).ConfigureAwait(false);
                 _errors.Add(string.Create(CultureInfo.InvariantCulture, $"the connection broke ({reason}) and was made again after {(Environment.TickCount64 - stalledSince) / 1000.0:F1} s"));
                 _progress.Enter(MigrationPhase.Draining);
+                TellStatus();
                 return true;
             }
             catch (OperationCanceledException)

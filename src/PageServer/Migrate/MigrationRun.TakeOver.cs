@@ -2,6 +2,7 @@ using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;
 using PostCopy.Runc;
+using PostCopy.Sessions;
 using PostCopy.Wire;
 
 namespace PostCopy.Migrate;
@@ -63,12 +64,41 @@ internal sealed partial class MigrationRun
             await RefuseIfDestinationLivesAsync().ConfigureAwait(false);
             // The fence: from here on the destination gets no page and no confirmation, whoever resumes this session.
             _criu.Hook.Returned.Write(DestinationIsDeadWord);
+            _neverRanHeard = true;
             _errors.Add($"the container runs here as it was at the freeze; whatever it did on {_options.Destination} since is lost. Should that host come back, remove the container there");
         }
 
         await RecoverStateAsync().ConfigureAwait(false);
         return await FinishAsync(CancellationToken.None).ConfigureAwait(false);
     });
+
+    /// <summary>
+    /// One session at a time for a container: what a dead attempt left is put away when it was rolled back, and is in the way when it was not.
+    /// </summary>
+    private void CloseDeadAttempts()
+    {
+        foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SourceSuffix) : [])
+        {
+            if (SourceRecord.TryLoad(directory) is not { } record || record.Options.ContainerId != _options.ContainerId || record.Options.RuncRoot != _options.RuncRoot)
+            {
+                continue;
+            }
+
+            string session = Path.GetFileName(directory)[..^SourceSuffix.Length];
+            using FileStream held = SessionLock.TryTake(directory)
+                ?? throw new MigrationException($"the container '{_options.ContainerId}' is being migrated by another process (session {session})");
+            bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
+                && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
+            if (handedOff || record.Checkpoint.Exists)
+            {
+                throw new MigrationException(handedOff
+                    ? $"the container '{_options.ContainerId}' was handed off in session {session}, which has not ended: postcopy migrate --resume {session}"
+                    : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}");
+            }
+
+            Directory.Delete(directory, recursive: true);
+        }
+    }
 
     private async Task<MigrationReport> RecoverAsync(Func<Task<MigrationOutcome>> work)
     {

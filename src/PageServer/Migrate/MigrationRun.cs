@@ -121,6 +121,7 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Use a tunnel to a local port, or say --insecure");
         }
 
+        CloseDeadAttempts();
         string userConfig = ReadUserConfig();
         try
         {

@@ -18,6 +18,9 @@ internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : 
 
     public ChildProcess Start(CriuSession criu) => _runc.StartRestore(id, bundle, criu);
 
+    public async Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation) =>
+        await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" };
+
     public Task RemoveAsync(CriuSession criu, CancellationToken cancellation) => _runc.DeleteAsync(id, cancellation);
 
     public void Settle(CriuSession criu)

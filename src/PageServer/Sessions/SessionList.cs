@@ -5,7 +5,10 @@ namespace PostCopy.Sessions;
 /// <summary>The sessions on this host, read from their directories.</summary>
 public static class SessionList
 {
-    internal const string StatusFile = "status.json";
+    private const string StatusFile = "status.json";
+
+    internal static void Write(string directory, SessionStatus status) =>
+        SessionFile.Write(Path.Combine(directory, StatusFile), status, SessionStatusJson.Default.SessionStatus);
 
     /// <summary>All sessions below a state directory, the oldest first.</summary>
     public static IReadOnlyList<SessionStatus> Read(string stateDirectory)

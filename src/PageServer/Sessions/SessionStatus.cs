@@ -5,6 +5,9 @@ namespace PostCopy.Sessions;
 /// <summary>One session on this host, as the process that works on it last described it.</summary>
 public sealed record SessionStatus
 {
+    internal const string Source = "source";
+    internal const string Destination = "destination";
+
     /// <summary>The session's name, the same on both hosts.</summary>
     public required string Session { get; init; }
 

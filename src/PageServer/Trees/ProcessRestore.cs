@@ -48,6 +48,12 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
             newSession: true);
     }
 
+    public Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation)
+    {
+        FreezerCgroup freezer = CgroupOf(criu).Freezer;
+        return Task.FromResult(Directory.Exists(freezer.Directory) && freezer.Processes().Count > 0);
+    }
+
     public async Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {
         TreeCgroup cgroup = CgroupOf(criu);
