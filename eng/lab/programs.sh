@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
-# Compiles tests/TestPrograms/*.c that changed, statically, and prints the directory they are in.
+# Compiles what changed in tests/TestPrograms, statically, and prints the directory they are in: one
+# program from each *.c, and one from all of each directory.
 set -euo pipefail
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 readonly SOURCES=$REPO/tests/TestPrograms OUT=$REPO/artifacts/programs
 
+compile() { # PROGRAM SOURCE...
+    local program=$1
+    shift
+    if [[ -x $program && -z $(find "$@" "$SOURCES"/*.h "$SOURCES"/*/*.h -newer "$program") ]]; then return; fi
+    gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$@"
+    mv "$program.new" "$program"
+}
+
 mkdir -p "$OUT"
 exec 9>"$OUT/.lock"
 flock 9
-for source in "$SOURCES"/*.c; do
-    program=$OUT/$(basename "$source" .c)
-    if [[ -x $program && -z $(find "$source" "$SOURCES"/*.h -newer "$program") ]]; then continue; fi
-    gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$source"
-    mv "$program.new" "$program"
-done
+for source in "$SOURCES"/*.c; do compile "$OUT/$(basename "$source" .c)" "$source"; done
+for directory in "$SOURCES"/*/; do compile "$OUT/$(basename "$directory")" "$directory"*.c; done
 echo "$OUT"

@@ -24,12 +24,13 @@ internal static class Rooms
         new("PageServer", "Sessions", ["HandOff", "Linux"]),
         new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
         new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
+        new("PageServer", "Trees", ["Criu", "Pages", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
         new(
             "PageServer",
             "Migrate",
-            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
+            ["Control", "Runc", "Trees", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
 
         // The destination. PageServer never names one of these: see PageServer's own lines.
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
@@ -38,12 +39,12 @@ internal static class Rooms
         new(
             "LazyRestore",
             "Restore",
-            ["Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Linux", "Memory"]),
+            ["Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Linux", "Memory"]),
         new(
             "LazyRestore",
             "Agent",
             [
-                "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
+                "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
                 "Memory", "Sessions",
             ]),
 

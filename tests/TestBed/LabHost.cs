@@ -48,6 +48,15 @@ internal sealed class LabHost
         return $"/run/netns/{name}";
     }
 
+    /// <summary>
+    /// Limits what this host sends, so that a drain takes long enough for something to happen in it. The queue is short: a fault's answer does not
+    /// wait long behind what is pushed.
+    /// </summary>
+    public Task LimitRateAsync(int megabitsPerSecond) =>
+        RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", $"{megabitsPerSecond}mbit", "burst", "32kb", "latency", "4ms");
+
+    public Task UnlimitRateAsync() => RunAsync("tc", "qdisc", "delete", "dev", "eth0", "root");
+
     public Task ConnectAsync(string network) => _lab.ScriptAsync("cable", _lab.Name, Name, network, "in");
 
     public Task DisconnectAsync(string network) => _lab.ScriptAsync("cable", _lab.Name, Name, network, "out");

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 
 namespace PostCopy.Tests.TestBed;
 
-/// <summary>One run of <c>postcopy migrate runc</c>.</summary>
+/// <summary>One run of <c>postcopy migrate</c>.</summary>
 internal sealed class Migration : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
@@ -17,11 +17,18 @@ internal sealed class Migration : IAsyncDisposable
 
     public RunningCommand Process { get; }
 
-    public static Migration Start(Lab lab, LabHost from, string containerId, string endpoint, string tokenFile, params string[] options)
+    public static Migration Start(Lab lab, LabHost from, string containerId, string endpoint, string tokenFile, params string[] options) =>
+        StartAny(lab, from, ["runc", containerId], endpoint, tokenFile, options);
+
+    /// <summary>Of a bare process tree.</summary>
+    public static Migration StartProcess(Lab lab, LabHost from, int pid, RunningAgent to, params string[] options) =>
+        StartAny(lab, from, ["process", $"{pid}"], to.Endpoint, to.TokenFile, options);
+
+    private static Migration StartAny(Lab lab, LabHost from, string[] what, string endpoint, string tokenFile, string[] options)
     {
         string reportFile = $"{lab.Shared}/report-{Guid.NewGuid():N}.json";
         RunningCommand process = from.Start(
-            [Repository.PostCopy, "migrate", "runc", containerId, "--to", endpoint, "--token-file", tokenFile, "--insecure", "--report", reportFile, .. options]);
+            [Repository.PostCopy, "migrate", .. what, "--to", endpoint, "--token-file", tokenFile, "--insecure", "--report", reportFile, .. options]);
         return new Migration(process, reportFile);
     }
 

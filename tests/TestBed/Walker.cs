@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace PostCopy.Tests.TestBed;
 
 /// <summary>The container whose memory proves itself (tests/TestPrograms/walker.c).</summary>
@@ -7,12 +5,14 @@ internal sealed class Walker
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
     private readonly string _directory;
+    private readonly ProgramLog _log;
     private int _commands;
 
     private Walker(Container container, string directory)
     {
         Container = container;
         _directory = directory;
+        _log = new ProgramLog(directory);
     }
 
     public Container Container { get; }
@@ -66,47 +66,13 @@ internal sealed class Walker
     }
 
     /// <summary>Waits until the program has written another line, so it runs.</summary>
-    public async Task WaitUntilItLivesAsync()
-    {
-        int lines = ReadLog().Count;
-        await Condition.WaitAsync(() => ReadLog().Count > lines, Limit, "another line in the walker's log");
-    }
+    public Task WaitUntilItLivesAsync() => _log.WaitForAnotherLineAsync(Limit);
 
-    /// <summary>The two-copies oracle: the program counted on without a gap, and was first here, then there.</summary>
-    public void AssertRanOn(params string[] hosts)
-    {
-        List<WalkerLogLine> log = ReadLog();
-        for (int line = 0; line < log.Count; line++)
-        {
-            Assert.True(log[line].Sequence == line, $"line {line} of the log is '{log[line]}': it ran twice, or a copy went back");
-        }
+    /// <summary>The two-copies oracle: see <see cref="ProgramLog"/>.</summary>
+    public void AssertRanOn(params string[] hosts) => _log.AssertRanOn(hosts);
 
-        IEnumerable<string> visited = log.Select(line => line.Host)
-            .Aggregate(new List<string>(), (seen, host) => seen.LastOrDefault() == host ? seen : [.. seen, host]);
-        Assert.Equal(hosts, visited);
-    }
+    /// <summary>How long the program stood still, as it was seen from outside.</summary>
+    public TimeSpan LongestSilence() => _log.LongestSilence();
 
-    /// <summary>The longest time between two lines: how long the program stood still, as it was seen from outside.</summary>
-    public TimeSpan LongestSilence()
-    {
-        List<WalkerLogLine> log = ReadLog();
-        return TimeSpan.FromMicroseconds(log.Zip(log.Skip(1), (before, after) => after.UnixUs - before.UnixUs).Max());
-    }
-
-    // The last line may be half written on a file system that shows it early; it counts when it is whole.
-    public List<WalkerLogLine> ReadLog()
-    {
-        string text = File.ReadAllText($"{_directory}/log");
-        return [.. text[..(text.LastIndexOf('\n') + 1)].Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(WalkerLogLine.Parse)];
-    }
-}
-
-internal readonly record struct WalkerLogLine(string Host, long Sequence, long UnixUs)
-{
-    public static WalkerLogLine Parse(string line)
-    {
-        string[] fields = line.Split(' ');
-        return new WalkerLogLine(
-            fields[0], long.Parse(fields[1], CultureInfo.InvariantCulture), long.Parse(fields[2], CultureInfo.InvariantCulture));
-    }
+    public List<ProgramLogLine> ReadLog() => _log.Read();
 }

@@ -73,3 +73,15 @@ static inline void write_small(const char *path, const char *text)
     if (rename(temporary, path) != 0)
         die(path);
 }
+
+// "HOST SEQUENCE UNIX-MICROSECONDS", one write.
+static inline void write_log_line(const char *path, const char *host, uint64_t sequence)
+{
+    char line[128];
+    int length = snprintf(line, sizeof line, "%s %llu %llu\n", host, (unsigned long long)sequence,
+                          (unsigned long long)now_ns(CLOCK_REALTIME) / 1000);
+    int log = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    if (log < 0 || write(log, line, (size_t)length) != length)
+        die(path);
+    close(log);
+}

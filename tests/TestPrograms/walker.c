@@ -170,7 +170,7 @@ static int poll_command(const char *path, const char *answer_path, char *last_id
 int main(int argc, char **argv)
 {
     char log_path[256], command_path[256], answer_path[256], moved_path[256];
-    char host[64], first_host[64], last_id[64] = "", line[128];
+    char host[64], first_host[64], last_id[64] = "";
 
     if (argc < 3 || argc > 5) {
         fprintf(stderr, "usage: walker DIRECTORY MIB [THREADS [mixed|mostly-zero]]\n");
@@ -210,12 +210,7 @@ int main(int argc, char **argv)
     read_host(first_host, sizeof first_host);
     for (;;) {
         read_host(host, sizeof host);
-        int length = snprintf(line, sizeof line, "%s %llu %llu\n", host, (unsigned long long)sequence,
-                              (unsigned long long)now_ns(CLOCK_REALTIME) / 1000);
-        int log = open(log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-        if (log < 0 || write(log, line, (size_t)length) != length)
-            die(log_path);
-        close(log);
+        write_log_line(log_path, host, sequence);
         sequence++;
 
         if (on_move[0] != 0 && strcmp(host, first_host) != 0) {

@@ -11,7 +11,7 @@ using Serilog.Extensions.Logging;
 
 namespace PostCopy.Commands;
 
-/// <summary><c>postcopy migrate runc ID --to HOST:PORT</c>.</summary>
+/// <summary><c>postcopy migrate runc ID --to HOST:PORT</c> and <c>postcopy migrate process PID --to HOST:PORT</c>.</summary>
 internal static class MigrateCommand
 {
     private const string PostCopyMode = "post-copy";
@@ -33,7 +33,7 @@ internal static class MigrateCommand
         Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
-        Command command = new("migrate", "Move a container to another host while it runs.") { CreateRunc(), resume, stateDirectory, json, report, verbose };
+        Command command = new("migrate", "Move a container, or a process tree, to another host while it runs.") { CreateRunc(), CreateProcess(), resume, stateDirectory, json, report, verbose };
         command.SetAction((parsed, _) => ResumeAsync(
             parsed.GetValue(resume),
             Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
@@ -47,7 +47,7 @@ internal static class MigrateCommand
     {
         if (session is null)
         {
-            await Console.Error.WriteLineAsync("postcopy migrate: name a container (postcopy migrate runc ID --to HOST:PORT), or a session with --resume").ConfigureAwait(false);
+            await Console.Error.WriteLineAsync("postcopy migrate: name a container (postcopy migrate runc ID --to HOST:PORT) or a process (postcopy migrate process PID --to HOST:PORT), or a session with --resume").ConfigureAwait(false);
             return ExitCodes.Usage;
         }
 
@@ -70,11 +70,36 @@ internal static class MigrateCommand
     private static Command CreateRunc()
     {
         Argument<string> id = new("ID") { Description = "The container's id, as runc list shows it." };
-        Option<AgentEndpoint> to = EndpointOption.Create("--to", "The destination's agent: HOST:PORT or unix:PATH.");
-        to.Required = true;
         Option<string?> bundle = new("--bundle") { Description = "The container's bundle on the destination. Default: the same path as here.", HelpName = "DEST_DIR" };
         Option<string?> newId = new("--as") { Description = "The container's id on the destination. Default: the same as here.", HelpName = "NEW_ID" };
         Option<string?> runcRoot = new("--runc-root") { Description = "runc's state directory on this host (runc --root).", HelpName = "DIR" };
+        Option<bool> tcpEstablished = new("--tcp-established") { Description = "Keep established TCP connections. The container's IP address must move with it." };
+        Command command = new("runc", "Move a runc container. It keeps its processes, its memory and its identity; its bundle must exist on the destination already.")
+        {
+            id, bundle, newId, tcpEstablished, runcRoot,
+        };
+        return Complete(command, (parsed, common) => common with
+        {
+            ContainerId = parsed.GetRequiredValue(id),
+            DestinationBundle = parsed.GetValue(bundle),
+            DestinationId = parsed.GetValue(newId),
+            RuncRoot = parsed.GetValue(runcRoot),
+            TcpEstablished = parsed.GetValue(tcpEstablished),
+        });
+    }
+
+    private static Command CreateProcess()
+    {
+        Argument<int> pid = new("PID") { Description = "The root of the tree: it moves with all its descendants." };
+        Command command = new("process", "Move a bare process tree. Its pids must be free and its files must exist at the same paths on the destination; it must have no terminal.") { pid };
+        return Complete(command, (parsed, common) => common with { ProcessId = parsed.GetRequiredValue(pid) });
+    }
+
+    /// <summary>Adds what all migrations have in common.</summary>
+    private static Command Complete(Command command, Func<ParseResult, MigrationOptions, MigrationOptions> specify)
+    {
+        Option<AgentEndpoint> to = EndpointOption.Create("--to", "The destination's agent: HOST:PORT or unix:PATH.");
+        to.Required = true;
         Option<string> mode = new("--mode")
         {
             Description = "post-copy: run there at once, memory follows. stop-copy: suspend, copy everything, resume there; the safest and the longest downtime.",
@@ -91,7 +116,6 @@ internal static class MigrateCommand
         {
             Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
         };
-        Option<bool> tcpEstablished = new("--tcp-established") { Description = "Keep established TCP connections. The container's IP address must move with it." };
         Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
         {
@@ -113,27 +137,23 @@ internal static class MigrateCommand
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
-        Command command = new("runc", "Move a runc container. It keeps its processes, its memory and its identity; its bundle must exist on the destination already.")
+        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, insecure, stateDirectory, json, report, verbose])
         {
-            id, to, bundle, newId, mode, policy, keepCpusAwake, tcpEstablished, criuConfig, tokenFile, insecure, runcRoot, stateDirectory, json, report, verbose,
-        };
+            command.Add(option);
+        }
+
         command.SetAction((parsed, _) => RunAsync(
-            new MigrationOptions
+            specify(parsed, new MigrationOptions
             {
-                ContainerId = parsed.GetRequiredValue(id),
                 Destination = parsed.GetRequiredValue(to),
-                DestinationBundle = parsed.GetValue(bundle),
-                DestinationId = parsed.GetValue(newId),
-                RuncRoot = parsed.GetValue(runcRoot),
                 Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
                 Policy = Enum.Parse<PrefetchPolicy>(parsed.GetRequiredValue(policy), ignoreCase: true),
                 KeepCpusAwake = parsed.GetValue(keepCpusAwake),
-                TcpEstablished = parsed.GetValue(tcpEstablished),
                 CriuConfigFile = parsed.GetValue(criuConfig),
                 TokenFile = parsed.GetRequiredValue(tokenFile),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
                 Insecure = parsed.GetValue(insecure),
-            },
+            }),
             parsed.GetValue(json),
             parsed.GetValue(report),
             parsed.GetValue(verbose)));

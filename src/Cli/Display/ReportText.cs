@@ -19,11 +19,11 @@ internal static class ReportText
 
     internal static void Write(TextWriter output, MigrationOptions options, MigrationReport report)
     {
-        string container = options.ContainerId;
+        string container = options.ContainerId ?? Invariant($"process {options.ProcessId}");
         string destination = options.Destination.ToString();
         output.WriteLine(report.Outcome switch
         {
-            MigrationOutcome.Moved => $"{container} runs on {destination} as {options.DestinationId ?? container}; nothing is left here.",
+            MigrationOutcome.Moved => $"{container} runs on {destination}{(options.DestinationId is { } id ? $" as {id}" : "")}; nothing is left here.",
             MigrationOutcome.Refused => $"{container} was not touched: it is where and as it was.",
             MigrationOutcome.RolledBack => $"{container} runs here as before; nothing is left on {destination}.",
             MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not resume it.",

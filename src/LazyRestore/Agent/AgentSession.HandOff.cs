@@ -5,7 +5,6 @@ using PostCopy.Criu;
 using PostCopy.Faults;
 using PostCopy.HandOff;
 using PostCopy.Linux;
-using PostCopy.Runc;
 using PostCopy.Wire;
 
 namespace PostCopy.Agent;
@@ -21,6 +20,7 @@ internal sealed partial class AgentSession
     private bool _restored;
     private string? _socketError;
     private long _drainedUs;
+    private FreezerCgroup? _freezer;
 
     private async Task AdvanceAsync(DestinationInput input)
     {
@@ -110,9 +110,8 @@ internal sealed partial class AgentSession
 
     private void StartRestore()
     {
-        RuncCommand runc = new(_options.RuncRoot);
         _built.RestoreStartedUs = WallClock.NowUs;
-        _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
+        _restore = RestoreEngine.For(_container, _options).Start(_criu!);
         Save(_record! with { Restore = ProcessIdentity.Of(_restore.Pid) });
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);
@@ -153,6 +152,12 @@ internal sealed partial class AgentSession
                 _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
                 Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
                 _keeper!.Watch(step.InitPid);
+                _freezer = FreezerCgroup.TryOf(step.InitPid);
+                if (_freezer is not null)
+                {
+                    _criu!.Hook.FreezeWhileLettingGo(_freezer);
+                }
+
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
@@ -189,6 +194,12 @@ internal sealed partial class AgentSession
 
     private async Task HandleRestoreEndedAsync(ExitStatus status)
     {
+        // Had CRIU been killed while it let the tasks go, nobody else would.
+        if (_freezer is not null && Directory.Exists(_freezer.Directory))
+        {
+            _freezer.Thaw();
+        }
+
         if (status.IsSuccess)
         {
             _restored = true;
@@ -232,7 +243,7 @@ internal sealed partial class AgentSession
             _lanes.BeginEpoch(_epoch);
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
-            await new RuncCommand(_options.RuncRoot).DeleteAsync(_container.ContainerId, deadline.Token).ConfigureAwait(false);
+            await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {

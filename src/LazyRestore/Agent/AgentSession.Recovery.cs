@@ -7,7 +7,6 @@ using PostCopy.HandOff;
 using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
-using PostCopy.Runc;
 using PostCopy.Userfault;
 using PostCopy.Wire;
 
@@ -131,7 +130,7 @@ internal sealed partial class AgentSession
         _ = ((Func<Task>)(async () =>
         {
             await _record!.Restore.WaitForEndAsync().ConfigureAwait(false);
-            bool known = await new RuncCommand(_options.RuncRoot).FindAsync(_container.ContainerId, CancellationToken.None).ConfigureAwait(false) is { Status: "running" };
+            bool known = await RestoreEngine.For(_container, _options).IsRunningAsync(_criu, CancellationToken.None).ConfigureAwait(false);
             Post(new SessionEvent.RestoreEnded(known && _criu.Hook.MayHaveRun ? new ExitStatus(0, 0) : new ExitStatus(1, 0)));
         }))();
     }

@@ -405,11 +405,28 @@ internal sealed partial class AgentSession
         _control?.Dispose();
         if (_criu is not null)
         {
+            if (!owed && _state is DestinationState.Running or DestinationState.Complete or DestinationState.Done)
+            {
+                Settle();
+            }
+
             _criu.Dispose();
             if (!owed)
             {
                 _criu.Delete(keepLogs: _errors.Count > 0);
             }
+        }
+    }
+
+    private void Settle()
+    {
+        try
+        {
+            RestoreEngine.For(_container, _options).Settle(_criu!);
+        }
+        catch (IOException e)
+        {
+            AgentLog.LeftBehind(_logger, Token.Name, e.Message);
         }
     }
 

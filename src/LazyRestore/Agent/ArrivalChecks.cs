@@ -4,7 +4,6 @@ using System.Runtime.InteropServices;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
 using PostCopy.Linux;
-using PostCopy.Runc;
 
 namespace PostCopy.Agent;
 
@@ -21,13 +20,13 @@ internal static class ArrivalChecks
         Prepared answer = new();
         void Refuse(string reason) => answer.Refusals.Add(reason);
 
-        if (!IsValidId(container.ContainerId))
+        if (container.ProcessTree is null && !IsValidId(container.ContainerId))
         {
             Refuse("the container's id is not one that runc accepts");
             return answer;
         }
 
-        if (BundlePath.Refusal(container.Bundle, options.BundleRoot) is { } refusal)
+        if (container.ProcessTree is null && BundlePath.Refusal(container.Bundle, options.BundleRoot) is { } refusal)
         {
             Refuse(refusal);
         }
@@ -57,11 +56,7 @@ internal static class ArrivalChecks
     {
         try
         {
-            if (await new RuncCommand(options.RuncRoot).FindAsync(container.ContainerId, cancellation).ConfigureAwait(false) is { } taken)
-            {
-                answer.Refusals.Add($"a container '{taken.Id}' exists here already ({taken.Status}): remove it, or give the new one another id with --as");
-            }
-
+            await RestoreEngine.For(container, options).AddRefusalsAsync(answer.Refusals, cancellation).ConfigureAwait(false);
             string criu = ChildPath.Find("criu") ?? throw new IOException("CRIU is not installed here: run postcopy check on this host");
             answer.CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false);
             if (Version.TryParse(answer.CriuVersion, out Version? own) && Version.TryParse(container.CriuVersion, out Version? theirs)

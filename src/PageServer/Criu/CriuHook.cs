@@ -69,6 +69,17 @@ internal sealed class CriuHook : IDisposable
 
     private string ScriptPath => Path.Combine(_directory, "hook.sh");
 
+    /// <summary>
+    /// Has the script freeze the tasks in <c>pre-resume</c> and thaw them in <c>post-resume</c>. CRIU lets them go one by one: a task that kills
+    /// another as soon as it runs would make it find a dead one, take that for a failed restore and kill all of them. CRIU itself may be in
+    /// their cgroup (runc puts it there), so it is moved out, to our own.
+    /// </summary>
+    internal void FreezeWhileLettingGo(FreezerCgroup freezer)
+    {
+        (string file, string frozen, string thawed) = freezer.Switch;
+        File.WriteAllLines(Path.Combine(_directory, "freezer"), [file, frozen, thawed, Path.Combine(freezer.OwnDirectory, "cgroup.procs")]);
+    }
+
     /// <summary>CRIU's steps as they come.</summary>
     internal IAsyncEnumerable<CriuStep> Steps => _steps.Reader.ReadAllAsync();
 

@@ -45,12 +45,24 @@ destination_abandoned() {
   exit 1
 }
 
+# The tasks' freezer, where postcopy has named it: see CriuHook.FreezeWhileLettingGo.  Without it the tasks run as CRIU lets each go.
+freezer() {
+  local file frozen thawed outside
+  { read -r file && read -r frozen && read -r thawed && read -r outside; } 2>/dev/null <freezer || return 0
+  if [[ $1 == thaw ]]; then
+    echo "$thawed" >"$file"
+  else
+    { echo "$PPID" && echo $$ ; } >"$outside" && echo "$frozen" >"$file"
+  fi
+}
+
 case $CRTOOLS_SCRIPT_ACTION in
   post-dump) wait_for_answer source_abandoned ;;
   # CRIU's page server is not used.  Rolling back it must be refused, and after a hand-off there is nobody left to serve.
   status-ready) exit 1 ;;
   post-restore) wait_for_answer destination_abandoned ;;
-  pre-resume) : >ran; tell ;;
-  pre-dump | network-lock | post-resume) tell ;;
+  pre-resume) : >ran; freezer freeze; tell ;;
+  post-resume) freezer thaw; tell ;;
+  pre-dump | network-lock) tell ;;
 esac
 exit 0

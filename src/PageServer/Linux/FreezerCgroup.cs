@@ -18,33 +18,43 @@ internal sealed class FreezerCgroup
     /// <summary>Where the cgroup is mounted.</summary>
     internal string Directory => _directory;
 
-    /// <summary>The freezer of the cgroup that a process is in. Throws <see cref="IOException"/> when there is none that could be frozen.</summary>
-    internal static FreezerCgroup Of(int pid)
+    /// <summary>The file that freezes and thaws, and the words for both.</summary>
+    internal (string File, string Frozen, string Thawed) Switch =>
+        _isV2 ? (Path.Combine(_directory, "cgroup.freeze"), "1", "0") : (Path.Combine(_directory, "freezer.state"), "FROZEN", "THAWED");
+
+    /// <summary>The cgroup that this process is in, in the same hierarchy: where a process is put that must not be frozen.</summary>
+    internal string OwnDirectory
     {
-        string? v2 = null;
-        foreach (string line in File.ReadLines($"/proc/{pid}/cgroup"))
+        get
         {
-            // hierarchy-id:controllers:path; v2 has id 0 and no controllers.
-            string[] parts = line.Split(':', 3);
-            // Never the root of a hierarchy: that is the whole host.
-            if (parts[1].Split(',').Contains("freezer") && parts[2] != "/")
-            {
-                return new FreezerCgroup(Mount("cgroup", "freezer") + parts[2], isV2: false);
-            }
-
-            if (parts[0] == "0")
-            {
-                v2 = parts[2];
-            }
+            string path = PathsOf("self").First(cgroup => cgroup.IsV2 == _isV2).Path;
+            return Mount(_isV2) + path;
         }
-
-        if (v2 is null or "/")
-        {
-            throw new IOException($"pid {pid} is in no cgroup that can be frozen: neither cgroup v2 nor the v1 freezer holds it");
-        }
-
-        return new FreezerCgroup(Mount("cgroup2", null) + v2, isV2: true);
     }
+
+    /// <summary>The freezer of the cgroup that a process is in. Throws <see cref="IOException"/> when there is none that could be frozen.</summary>
+    internal static FreezerCgroup Of(int pid) =>
+        TryOf(pid) ?? throw new IOException($"pid {pid} is in no cgroup that can be frozen: neither cgroup v2 nor the v1 freezer holds it");
+
+    /// <summary>The same; null when there is none.</summary>
+    internal static FreezerCgroup? TryOf(int pid)
+    {
+        // Never the root of a hierarchy: that is the whole host.
+        (string? path, bool isV2) = PathsOf(pid.ToString(CultureInfo.InvariantCulture)).FirstOrDefault(static cgroup => cgroup.Path != "/");
+        return path is null ? null : new FreezerCgroup(Mount(isV2) + path, isV2);
+    }
+
+    /// <summary>A cgroup by its directory.</summary>
+    internal static FreezerCgroup At(string directory) => new(directory, isV2: !File.Exists(Path.Combine(directory, "freezer.state")));
+
+    /// <summary>The top of the hierarchy that freezes on this host.</summary>
+    internal static string Root => Mount(PathsOf("self").First().IsV2);
+
+    /// <summary>The tops of the hierarchies in which service managers keep track of their processes: v2, and v1's named one.</summary>
+    internal static IReadOnlyList<string> ServiceRoots => [.. Mounts("cgroup2", null), .. Mounts("cgroup", "name=systemd")];
+
+    /// <summary>Where a process is in that hierarchy, be it the root.</summary>
+    internal static string DirectoryOf(int pid) => Root + PathsOf(pid.ToString(CultureInfo.InvariantCulture)).First().Path;
 
     /// <summary>Freezes every task in the cgroup and below. Returns once no task can reach user mode any more.</summary>
     internal void Freeze() => Write(frozen: true);
@@ -67,11 +77,25 @@ internal sealed class FreezerCgroup
     private void Write(bool frozen)
     {
         // The kernel marks every task before the write returns; a marked task freezes on its way to user mode at the latest.
-        (string file, string value) = _isV2 ? ("cgroup.freeze", frozen ? "1" : "0") : ("freezer.state", frozen ? "FROZEN" : "THAWED");
-        File.WriteAllText(Path.Combine(_directory, file), value);
+        (string file, string onValue, string offValue) = Switch;
+        File.WriteAllText(file, frozen ? onValue : offValue);
     }
 
-    private static string Mount(string type, string? controller)
+    /// <summary>Where a process is in the hierarchies that can freeze: the v1 freezer first, since then v2 has none.</summary>
+    private static IEnumerable<(string Path, bool IsV2)> PathsOf(string pid)
+    {
+        // hierarchy-id:controllers:path; v2 has id 0 and no controllers.
+        string[][] lines = [.. File.ReadLines($"/proc/{pid}/cgroup").Select(static line => line.Split(':', 3))];
+        return lines.Where(static parts => parts[1].Split(',').Contains("freezer")).Select(static parts => (parts[2], false))
+            .Concat(lines.Where(static parts => parts[0] == "0").Select(static parts => (parts[2], true)));
+    }
+
+    private static string Mount(bool isV2) => isV2 ? Mount("cgroup2", null) : Mount("cgroup", "freezer");
+
+    private static string Mount(string type, string? controller) =>
+        Mounts(type, controller).FirstOrDefault() ?? throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
+
+    private static IEnumerable<string> Mounts(string type, string? controller)
     {
         foreach (string line in File.ReadLines("/proc/self/mountinfo"))
         {
@@ -81,10 +105,8 @@ internal sealed class FreezerCgroup
             string[] front = line[..separator].Split(' ');
             if (rear[0] == type && front[3] == "/" && (controller is null || rear[2].Split(',').Contains(controller)))
             {
-                return front[4];
+                yield return front[4];
             }
         }
-
-        throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
     }
 }

@@ -5,8 +5,11 @@ namespace PostCopy.Migrate;
 /// <summary>What to migrate, where to, and how.</summary>
 public sealed record MigrationOptions
 {
-    /// <summary>Id of the runc container on this host.</summary>
-    public required string ContainerId { get; init; }
+    /// <summary>Id of the runc container on this host; null to move a process tree.</summary>
+    public string? ContainerId { get; init; }
+
+    /// <summary>The root of the process tree on this host to move instead of a container.</summary>
+    public int? ProcessId { get; init; }
 
     /// <summary>Where the destination's agent listens.</summary>
     public required AgentEndpoint Destination { get; init; }

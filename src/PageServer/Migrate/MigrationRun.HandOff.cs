@@ -229,7 +229,7 @@ internal sealed partial class MigrationRun
         using CancellationTokenSource deadline = new(CleanUpDeadline);
         try
         {
-            await _runc!.DeleteAsync(_options.ContainerId, deadline.Token).ConfigureAwait(false);
+            await _engine.RemoveAsync(_criu!, deadline.Token).ConfigureAwait(false);
             if (_networkLock is not null)
             {
                 await _networkLock.RemoveAsync(deadline.Token).ConfigureAwait(false);
@@ -264,6 +264,7 @@ internal sealed partial class MigrationRun
         {
             await _checkpointEnded.WaitAsync(deadline.Token).ConfigureAwait(false);
             _freezer?.Thaw();
+            _engine.Release(_criu);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
@@ -308,7 +309,7 @@ internal sealed partial class MigrationRun
         if (await Task.WhenAny(step, _checkpointEnded!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
         {
             token.ThrowIfCancellationRequested();
-            throw new MigrationException($"CRIU could not dump the container: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");
+            throw new MigrationException($"CRIU could not dump {_engine.Subject}: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");
         }
 
         return await step.ConfigureAwait(false);

@@ -22,7 +22,7 @@ internal sealed partial class MigrationRun
         {
             Session = _session.Name,
             Role = SessionStatus.Source,
-            Container = _options.ContainerId,
+            Container = _options.ContainerId ?? _engine.Subject,
             Peer = _options.Destination.ToString(),
             State = _state.ToString(),
             PagesTotal = _progress.PagesTotal,

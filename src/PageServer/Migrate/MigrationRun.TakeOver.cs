@@ -56,7 +56,7 @@ internal sealed partial class MigrationRun
             {
                 _keepFiles = true;
                 throw new MigrationException(
-                    $"{_options.ContainerId} was handed off to {_options.Destination} and may be running there. Go on with: postcopy migrate --resume {_session.Name}. " +
+                    $"{_engine.Subject} was handed off to {_options.Destination} and may be running there. Go on with: postcopy migrate --resume {_session.Name}. " +
                     "Only if that host is lost for good: postcopy abort --destination-is-dead, which lets the container run here as it was at the freeze, " +
                     "and loses all that it did since");
             }
@@ -103,7 +103,6 @@ internal sealed partial class MigrationRun
     private async Task<MigrationReport> RecoverAsync(Func<Task<MigrationOutcome>> work)
     {
         MigrationOutcome outcome;
-        _runc = new RuncCommand(_options.RuncRoot);
         try
         {
             _progress.Enter(MigrationPhase.Preparing);
@@ -140,7 +139,7 @@ internal sealed partial class MigrationRun
         bool drained = _criu.Hook.Drained.Read() is not null;
         if (decision == HandOff.Decision.HandedOff && !returned && !drained && !init.Exists)
         {
-            throw new MigrationException($"the frozen copy of {_options.ContainerId} is gone: its first process {init.Pid} died, and with it the pages that the destination still lacks");
+            throw new MigrationException($"the frozen copy of {_engine.Subject} is gone: its first process {init.Pid} died, and with it the pages that the destination still lacks");
         }
 
         (_state, SourceActions actions) = SourceHandOff.Recover(decision, returned, drained, tasksExist: init.Exists);

@@ -12,6 +12,7 @@ using PostCopy.Memory;
 using PostCopy.Pages;
 using PostCopy.Runc;
 using PostCopy.Serve;
+using PostCopy.Trees;
 using PostCopy.Wire;
 
 namespace PostCopy.Migrate;
@@ -29,7 +30,7 @@ internal sealed partial class MigrationRun : IDisposable
     private readonly Timeline _times = new() { BegunUs = WallClock.NowUs };
     private readonly List<string> _errors = [];
     private readonly ProgressReporter _progress;
-    private RuncCommand? _runc;
+    private readonly ICheckpointEngine _engine;
     private CriuSession? _criu;
     private ControlChannel? _control;
     private PageLanes? _lanes;
@@ -49,6 +50,12 @@ internal sealed partial class MigrationRun : IDisposable
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
     {
         _options = options;
+        _engine = options switch
+        {
+            { ContainerId: { } id, ProcessId: null } => new RuncCheckpoint(id, options.RuncRoot),
+            { ContainerId: null, ProcessId: { } pid } => new ProcessCheckpoint(pid),
+            _ => throw new ArgumentException("either a container or a process is moved", nameof(options)),
+        };
         _logger = logger;
         _progress = new ProgressReporter(progress, () => BytesOnWire);
     }
@@ -104,13 +111,11 @@ internal sealed partial class MigrationRun : IDisposable
 
     private async Task PrepareAsync(CancellationToken cancellation)
     {
-        _runc = new RuncCommand(_options.RuncRoot);
         string criu = ChildPath.Find("criu") ?? throw new MigrationException("CRIU is not installed on this host: run postcopy check to see what is missing and how to get it");
-        RuncContainer container = await _runc.FindAsync(_options.ContainerId, cancellation).ConfigureAwait(false)
-            ?? throw new MigrationException($"runc knows no container '{_options.ContainerId}' on this host{(_options.RuncRoot is null ? " (is its state below another directory? name it with --runc-root)" : "")}");
-        if (container.Status != "running")
+        CheckpointTarget target = await _engine.FindAsync(cancellation).ConfigureAwait(false);
+        if (_options.ProcessId is not null && _options.TcpEstablished)
         {
-            throw new MigrationException($"the container '{container.Id}' is {container.Status}: only a running one can be moved{(container.Status == "paused" ? " (runc resume it first)" : "")}");
+            throw new MigrationException("--tcp-established is for containers with an address of their own: a process tree has this host's, which stays");
         }
 
         if (!_options.Destination.IsLocal && !_options.Insecure)
@@ -131,24 +136,25 @@ internal sealed partial class MigrationRun : IDisposable
 
         _control!.Send(FrameKind.Prepare, new Prepare
         {
-            ContainerId = _options.DestinationId ?? container.Id,
-            ContainerIdAtSource = container.Id,
-            Bundle = _options.DestinationBundle ?? container.Bundle,
+            ContainerId = _options.DestinationId ?? target.Id,
+            ContainerIdAtSource = target.Id,
+            Bundle = _options.DestinationBundle ?? target.Bundle,
             TcpEstablished = _options.TcpEstablished,
             CriuConfig = userConfig,
             StopCopy = _options.Mode == MigrationMode.StopCopy,
             Architecture = RuntimeInformation.ProcessArchitecture.ToString(),
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
-            MemoryBytes = ResidentMemory.OfTree(container.InitPid),
+            MemoryBytes = ResidentMemory.OfTree(target.InitPid),
+            ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
         });
         Prepared prepared = (await AwaitKindAsync("the destination's checks", FrameKind.Prepared, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Prepared>();
         if (prepared.Refusals.Count > 0)
         {
-            throw new MigrationException("the destination cannot take the container: " + string.Join("; ", prepared.Refusals));
+            throw new MigrationException($"the destination cannot take {_engine.Subject}: " + string.Join("; ", prepared.Refusals));
         }
 
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
-        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = ProcessIdentity.Of(container.InitPid) });
+        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = ProcessIdentity.Of(target.InitPid) });
     }
 
     private void Save(SourceRecord record)
@@ -175,7 +181,7 @@ internal sealed partial class MigrationRun : IDisposable
     {
         _progress.Enter(MigrationPhase.Dumping);
         cancellation.ThrowIfCancellationRequested();
-        _checkpoint = _runc!.StartCheckpoint(_options.ContainerId, _criu!);
+        _checkpoint = _engine.Start(_criu!);
         _checkpointEnded = _checkpoint.WaitAsync(CancellationToken.None);
         Save(_record! with { Checkpoint = ProcessIdentity.Of(_checkpoint.Pid) });
         CriuStep step;
@@ -208,12 +214,7 @@ internal sealed partial class MigrationRun : IDisposable
         OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
         Dictionary<ImagePid, int> tasks = TaskTree.Map(initPid);
         _tasks = [.. tasks.Values];
-        _freezer = FreezerCgroup.Of(initPid);
-        if (_tasks.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
-        {
-            throw new MigrationException($"pid {string.Join(", ", strays)} of the container has left the container's cgroup {_freezer.Directory}, so it cannot be held safely");
-        }
-
+        _freezer = _engine.Gather(_criu, initPid, _tasks);
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _owed = owed.Ranges;

@@ -3,12 +3,13 @@ using PostCopy.Memory;
 
 namespace PostCopy.Pages;
 
-/// <summary>Finds the processes of a frozen tree and the pid that CRIU's images call each of them by.</summary>
+/// <summary>Finds the processes of a tree and the pid that CRIU's images call each of them by.</summary>
 internal static class TaskTree
 {
     /// <summary>
     /// Walks <c>/proc/PID/task/*/children</c> from <paramref name="rootPid"/> and maps the innermost pid of every process (the last number of
-    /// <c>NSpid</c>, proc(5)) to the pid that we can use.
+    /// <c>NSpid</c>, proc(5)) to the pid that we can use. Zombies are left out: they have no memory, belong to no cgroup and never run again.
+    /// Of a tree that is not frozen, a process that ends meanwhile is left out as well.
     /// </summary>
     internal static Dictionary<ImagePid, int> Map(int rootPid)
     {
@@ -16,42 +17,65 @@ internal static class TaskTree
         Stack<int> pending = new([rootPid]);
         while (pending.TryPop(out int pid))
         {
-            hostPids[new ImagePid(InnermostPid(pid))] = pid;
-            foreach (int child in Children(pid))
+            try
             {
-                pending.Push(child);
+                string[] status = File.ReadAllLines(StatusOf(pid));
+                if (IsZombie(pid, status))
+                {
+                    continue;
+                }
+
+                List<int> children = Children(pid);
+                hostPids[new ImagePid(Number(pid, status, "NSpid:"))] = pid;
+                children.ForEach(pending.Push);
+            }
+            catch (IOException) when (pid != rootPid && HasEnded(pid))
+            {
+                // Children it had go to a parent above it; of a frozen tree nobody ends.
             }
         }
 
         return hostPids;
     }
 
-    private static IEnumerable<int> Children(int pid)
+    /// <summary>The process that traces this one; 0 when nobody does.</summary>
+    internal static int TracerOf(int pid) => Number(pid, File.ReadAllLines(StatusOf(pid)), "TracerPid:");
+
+    private static string StatusOf(int pid) => $"/proc/{pid}/status";
+
+    private static bool HasEnded(int pid) => !File.Exists(StatusOf(pid));
+
+    private static List<int> Children(int pid)
     {
+        List<int> children = [];
         foreach (string thread in Directory.EnumerateDirectories($"/proc/{pid}/task"))
         {
-            foreach (string child in File.ReadAllText($"{thread}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            string path = $"{thread}/children";
+            try
             {
-                yield return int.Parse(child, CultureInfo.InvariantCulture);
+                children.AddRange(File.ReadAllText(path).Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(static child => int.Parse(child, CultureInfo.InvariantCulture)));
+            }
+            catch (IOException) when (!File.Exists(path))
+            {
+                // The thread has ended: its children are another thread's now, or were counted with one.
             }
         }
+
+        return children;
     }
 
-    /// <summary>The pid of the process that traces this one; 0 when nobody does.</summary>
-    internal static int TracerOf(int pid) => LastNumber(pid, "TracerPid:");
+    /// <summary>A first thread that has ended while others go on is shown as a zombie, too.</summary>
+    private static bool IsZombie(int pid, string[] status) => Field(pid, status, "State:").TrimStart() is ['Z' or 'X', ..] && Number(pid, status, "Threads:") <= 1;
 
-    private static int InnermostPid(int pid) => LastNumber(pid, "NSpid:");
-
-    private static int LastNumber(int pid, string field)
+    /// <summary>The last number of a line, which for NSpid is the innermost.</summary>
+    private static int Number(int pid, string[] status, string field)
     {
-        foreach (string line in File.ReadLines($"/proc/{pid}/status"))
-        {
-            if (line.StartsWith(field, StringComparison.Ordinal))
-            {
-                return int.Parse(line.AsSpan(line.LastIndexOf('\t') + 1), CultureInfo.InvariantCulture);
-            }
-        }
-
-        throw new PageSourceException($"/proc/{pid}/status has no line {field}");
+        string value = Field(pid, status, field);
+        return int.Parse(value.AsSpan(value.LastIndexOf('\t') + 1), CultureInfo.InvariantCulture);
     }
+
+    private static string Field(int pid, string[] status, string field) =>
+        status.FirstOrDefault(line => line.StartsWith(field, StringComparison.Ordinal)) is { } line
+            ? line[field.Length..]
+            : throw new PageSourceException($"{StatusOf(pid)} has no line {field}");
 }

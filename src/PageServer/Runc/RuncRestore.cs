@@ -1,0 +1,30 @@
+using PostCopy.Criu;
+using PostCopy.Linux;
+
+namespace PostCopy.Runc;
+
+/// <summary>Restores a container through <c>runc restore</c>.</summary>
+internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : IRestoreEngine
+{
+    private readonly RuncCommand _runc = new(runcRoot);
+
+    public async Task AddRefusalsAsync(ICollection<string> refusals, CancellationToken cancellation)
+    {
+        if (await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { } taken)
+        {
+            refusals.Add($"a container '{taken.Id}' exists here already ({taken.Status}): remove it, or give the new one another id with --as");
+        }
+    }
+
+    public ChildProcess Start(CriuSession criu) => _runc.StartRestore(id, bundle, criu);
+
+    public async Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation) =>
+        await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" };
+
+    public Task RemoveAsync(CriuSession criu, CancellationToken cancellation) => _runc.DeleteAsync(id, cancellation);
+
+    public void Settle(CriuSession criu)
+    {
+        // runc keeps its containers in their own cgroups.
+    }
+}

@@ -1,0 +1,88 @@
+using System.Globalization;
+using PostCopy.Pages;
+
+namespace PostCopy.Trees;
+
+/// <summary>A bare process and its descendants, and whether they can be moved.</summary>
+internal static class ProcessTree
+{
+    private static readonly string[] Namespaces = ["mnt", "pid", "net", "uts", "ipc", "user", "cgroup", "time"];
+
+    /// <summary>
+    /// Every number that the tree needs on the destination: its processes, their threads, groups and sessions. Throws <see cref="TreeException"/> when the
+    /// tree is tied to something outside of it.
+    /// </summary>
+    internal static IReadOnlyList<int> Inspect(int rootPid)
+    {
+        if (!Directory.Exists($"/proc/{rootPid}"))
+        {
+            throw new TreeException($"there is no process {rootPid} on this host");
+        }
+
+        if (rootPid == 1 || rootPid == Environment.ProcessId)
+        {
+            throw new TreeException($"process {rootPid} is {(rootPid == 1 ? "this host's init" : "postcopy itself")}");
+        }
+
+        int[] tree = [.. TaskTree.Map(rootPid).Values];
+        HashSet<int> numbers = [.. tree];
+        foreach (int pid in tree)
+        {
+            RefuseOtherNamespaces(pid);
+            Inspect(pid, tree, numbers);
+        }
+
+        return [.. numbers];
+    }
+
+    private static void Inspect(int pid, int[] tree, HashSet<int> numbers)
+    {
+        string stat;
+        try
+        {
+            stat = File.ReadAllText($"/proc/{pid}/stat");
+            foreach (string thread in Directory.EnumerateDirectories($"/proc/{pid}/task"))
+            {
+                numbers.Add(int.Parse(Path.GetFileName(thread), CultureInfo.InvariantCulture));
+            }
+        }
+        catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
+        {
+            return;
+        }
+
+        // proc_pid_stat(5): pid (comm) state ppid pgrp session tty_nr ...
+        string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+        int group = int.Parse(fields[2], CultureInfo.InvariantCulture);
+        int session = int.Parse(fields[3], CultureInfo.InvariantCulture);
+        if (fields[4] != "0")
+        {
+            throw new TreeException($"process {pid} has a controlling terminal, which does not move: start the program with setsid and without the terminal (</dev/null >FILE 2>&1)");
+        }
+
+        foreach ((string what, int leader) in (ReadOnlySpan<(string, int)>)[("session", session), ("process group", group)])
+        {
+            if (!tree.Contains(leader))
+            {
+                throw new TreeException($"process {pid} is in {what} {leader}, whose leader is not in the tree of the process to be moved: start the program with setsid, or move the leader");
+            }
+        }
+    }
+
+    private static void RefuseOtherNamespaces(int pid)
+    {
+        foreach (string name in Namespaces)
+        {
+            string? its = NamespaceOf(pid.ToString(CultureInfo.InvariantCulture), name), ours = NamespaceOf("self", name);
+            if (its is not null && its != ours)
+            {
+                throw new TreeException($"process {pid} has a {name} namespace of its own: it belongs to a container; containers are moved by what manages them (postcopy migrate runc)");
+            }
+        }
+    }
+
+    private static string? NamespaceOf(string pid, string name) => File.ResolveLinkTarget($"/proc/{pid}/ns/{name}", returnFinalTarget: false)?.Name;
+}
+
+/// <summary>A process tree cannot be moved; the message is for the user.</summary>
+internal sealed class TreeException(string message) : IOException(message);

@@ -1,0 +1,106 @@
+using PostCopy.Linux;
+
+namespace PostCopy.Trees;
+
+/// <summary>
+/// A cgroup for one bare process tree, at the root of the hierarchies: it is frozen without anything else, and no service's end takes the tree along.
+/// Below <c>postcopy-trees</c>, where a tree stays once its session has ended.
+/// </summary>
+internal sealed class TreeCgroup
+{
+    private const string Parent = "postcopy-trees";
+
+    private readonly string[] _directories;
+    private readonly string _name;
+
+    private TreeCgroup(IReadOnlyList<string> mounts, string name)
+    {
+        _name = name;
+        _directories = [.. mounts.Select(mount => Path.Combine(mount, Parent, name))];
+    }
+
+    /// <summary>Only where tasks are frozen: what else limits and accounts for them stays.</summary>
+    internal static TreeCgroup ForFreezing(string name) => new([FreezerCgroup.Root], name);
+
+    /// <summary>Also where service managers keep their processes.</summary>
+    internal static TreeCgroup ForLiving(string name) => new([.. FreezerCgroup.ServiceRoots.Prepend(FreezerCgroup.Root).Distinct()], name);
+
+    internal FreezerCgroup Freezer => FreezerCgroup.At(Path.Combine(FreezerCgroup.Root, Parent, _name));
+
+    /// <summary>Where a process writes its pid to join.</summary>
+    internal IEnumerable<string> Doors => _directories.Select(static directory => Path.Combine(directory, "cgroup.procs"));
+
+    internal void Create()
+    {
+        foreach (string directory in _directories)
+        {
+            Directory.CreateDirectory(directory);
+        }
+    }
+
+    internal void Add(int pid)
+    {
+        foreach (string door in Doors)
+        {
+            MoveTo(door, pid);
+        }
+    }
+
+    /// <summary>Moves who is in it away and removes it.</summary>
+    /// <param name="destination">The directory in the freezer's hierarchy; null for the parent, in each hierarchy.</param>
+    internal void Empty(string? destination)
+    {
+        foreach (string directory in _directories.Where(Directory.Exists))
+        {
+            string door = Path.Combine(destination ?? Path.GetDirectoryName(directory)!, "cgroup.procs");
+            // Who is forked meanwhile is found by the next look.
+            for (int[] pids = Processes(directory); pids.Length > 0; pids = Processes(directory))
+            {
+                foreach (int pid in pids)
+                {
+                    MoveTo(door, pid);
+                }
+            }
+
+            Remove(directory);
+        }
+    }
+
+    /// <summary>Removes it; nobody is in it any more.</summary>
+    internal void Remove()
+    {
+        foreach (string directory in _directories.Where(Directory.Exists))
+        {
+            Remove(directory);
+        }
+    }
+
+    private static int[] Processes(string directory) => [.. FreezerCgroup.At(directory).Processes()];
+
+    private static void MoveTo(string door, int pid)
+    {
+        try
+        {
+            File.WriteAllText(door, pid.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        }
+        catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
+        {
+            // It has ended.
+        }
+    }
+
+    private static void Remove(string directory)
+    {
+        Directory.Delete(directory);
+        string parent = Path.GetDirectoryName(directory)!;
+        try
+        {
+            // The last one's.
+            Directory.Delete(parent);
+        }
+        catch (IOException) when (Directory.Exists(parent))
+        {
+            // EBUSY: other trees are there.
+        }
+    }
+}

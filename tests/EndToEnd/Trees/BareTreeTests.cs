@@ -1,0 +1,101 @@
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.EndToEnd.Trees;
+
+/// <summary>Bare process trees move through plain CRIU, and what ties one to its host is said before anything is frozen.</summary>
+[Collection(EndToEndCollection.Name)]
+public sealed class BareTreeTests
+{
+    private static readonly string[] Family = ["fork", "threads", "mremap", "arena", "shell"];
+
+    [SkippableFact]
+    public async Task A_tree_moves_there_and_back_and_outlives_the_agents()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await lab["a"].LimitRateAsync(200);
+        Storm storm = await Storm.StartBareAsync(lab, lab["a"], seed: 11, Family);
+        await MoveAsync(lab, storm, "a", "b");
+        // The agent is gone, and the tree lives on.
+        await storm.WaitForRoundsAsync(3);
+        Assert.Contains("/postcopy-trees", await lab["b"].RunAsync("cat", $"/proc/{storm.Pid}/cgroup"), StringComparison.Ordinal);
+        Assert.Equal("1", (await lab["b"].RunAsync("ps", "-o", "ppid=", "-p", $"{storm.Pid}")).Trim());
+        await MoveAsync(lab, storm, "b", "a");
+        await storm.WaitForRoundsAsync(3);
+
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b", "a");
+        await (await lab["a"].StartAgentAsync()).DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableFact]
+    public async Task A_tree_that_cannot_be_restored_runs_on_where_it_was()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        Storm storm = await Storm.StartBareAsync(lab, lab["a"], seed: 12, "fork", "gc");
+        string cgroups = await lab["a"].RunAsync("cat", $"/proc/{storm.Pid}/cgroup");
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
+        {
+            // The destination has another root file system: the tree's files are not there.
+            await lab["b"].RunAsync("sh", "-c", $"mount -t tmpfs tmpfs {lab.Programs}");
+            await using Migration migration = Migration.StartProcess(lab, lab["a"], storm.Pid, agent);
+            MigrationResult result = await migration.WaitAsync();
+            result.Expect(ExitCode.RolledBack, "rolled-back");
+            Assert.Contains($"{lab.Programs}/storm", result.Error, StringComparison.Ordinal);
+            await lab["b"].RunAsync("umount", lab.Programs);
+        }
+
+        await storm.WaitForRoundsAsync(3);
+        Assert.Equal(cgroups, await lab["a"].RunAsync("cat", $"/proc/{storm.Pid}/cgroup"));
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a");
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableTheory]
+    [InlineData("script -qc 'sleep 300' /dev/null", "sleep", "controlling terminal")]
+    [InlineData("setsid sh -c 'sleep 300; true' </dev/null >/dev/null 2>&1", "sleep", "setsid")]
+    [InlineData("setsid unshare --uts sleep 300 </dev/null >/dev/null 2>&1", "sleep", "uts namespace")]
+    public async Task What_ties_a_tree_to_its_host_is_said_before_the_freeze(string command, string name, string reason)
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        await using RunningCommand running = lab["a"].Start("sh", "-c", command);
+        int pid = 0;
+        await Condition.WaitAsync(
+            () => int.TryParse(lab["a"].TryAsync("pgrep", "-nx", name, "-f", "^sleep 300").GetAwaiter().GetResult().Output, out pid), TimeSpan.FromSeconds(20), "the program to start");
+        await using Migration migration = Migration.StartProcess(lab, lab["a"], pid, agent);
+        MigrationResult result = await migration.WaitAsync();
+        result.Expect(ExitCode.Cannot, "refused");
+        Assert.Contains(reason, result.Error, StringComparison.Ordinal);
+        await lab["a"].RunAsync("kill", "-KILL", $"{pid}");
+    }
+
+    [SkippableFact]
+    public async Task A_pid_that_is_taken_on_the_destination_is_named()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Storm storm = await Storm.StartBareAsync(lab, lab["a"], seed: 13, "fork");
+        await lab["b"].RunAsync("sh", "-c", $"echo {storm.Pid - 1} >/proc/sys/kernel/ns_last_pid; setsid sleep 300 </dev/null >/dev/null 2>&1 &");
+        await using Migration migration = Migration.StartProcess(lab, lab["a"], storm.Pid, agent);
+        MigrationResult result = await migration.WaitAsync();
+        result.Expect(ExitCode.Cannot, "refused");
+        Assert.Contains($"pid {storm.Pid}", result.Error, StringComparison.Ordinal);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a");
+    }
+
+    private static async Task MoveAsync(Lab lab, Storm storm, string from, string to)
+    {
+        await using RunningAgent agent = await lab[to].StartAgentAsync();
+        await using Migration migration = Migration.StartProcess(lab, lab[from], storm.Pid, agent);
+        MigrationReport report = (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        Assert.Empty(report.Errors);
+        Assert.True(report.Pages.Total > 0);
+    }
+}
