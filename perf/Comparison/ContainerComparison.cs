@@ -144,7 +144,7 @@ internal sealed class ContainerComparison : IAsyncDisposable
 
     private static double StandstillMs(Walker walker)
     {
-        List<WalkerLogLine> log = walker.ReadLog();
+        List<ProgramLogLine> log = walker.ReadLog();
         return log.Zip(log.Skip(1), (line, next) => (From: line, To: next))
             .Where(pair => pair.From.Host != pair.To.Host)
             .Select(pair => (pair.To.UnixUs - pair.From.UnixUs) / 1e3)
