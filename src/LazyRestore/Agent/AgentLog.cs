@@ -56,6 +56,9 @@ internal static partial class AgentLog
     [LoggerMessage(2019, LogLevel.Critical, "session {Session}: container {Container} is frozen: a child that process {Process} forked when the agent died reads zeroes where pages are missing. Only a human can say what becomes of it")]
     internal static partial void LostChild(ILogger logger, string session, string container, string process);
 
+    [LoggerMessage(2020, LogLevel.Critical, "session {Session}: the source of container {Container} is lost, and with it pages: {Whose}; {Consequence}")]
+    internal static partial void PagesLost(ILogger logger, string session, string container, string whose, string consequence);
+
     [LoggerMessage(2011, LogLevel.Error, "session {Session}: unexpected failure")]
     internal static partial void Unexpected(ILogger logger, Exception exception, string session);
 

@@ -229,6 +229,7 @@ internal sealed partial class AgentSession
             _criu!.Hook.Answer(yes: false);
             // No task of it will ever run, so what its memory holds matters no more; but CRIU must not wait for pages that do not come.
             _lanes.BeginEpoch(_epoch);
+            _socket?.Dispose();
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await new RuncCommand(_options.RuncRoot).DeleteAsync(_container.ContainerId, deadline.Token).ConfigureAwait(false);

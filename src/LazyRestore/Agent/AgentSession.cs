@@ -205,6 +205,7 @@ internal sealed partial class AgentSession
 
     private async Task HandleEventsAsync()
     {
+        _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
         using Timer deadline = new(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
         while (!IsOver)
         {
@@ -238,6 +239,7 @@ internal sealed partial class AgentSession
     private bool IsOver => _state switch
     {
         DestinationState.Done => true,
+        _ when _forget => true,
         DestinationState.NeverRan => _linkLost && (!_asked || _sourceSaidNo || _sourceSaidGoodbye),
         _ => false,
     };
@@ -295,6 +297,7 @@ internal sealed partial class AgentSession
             case SessionEvent.Tick:
                 TellStatus();
                 TellProgress();
+                await LookForLossAsync().ConfigureAwait(false);
                 break;
             default:
                 break;
@@ -352,7 +355,6 @@ internal sealed partial class AgentSession
             Post(new SessionEvent.Drained());
         }))();
         _memory = memory;
-        _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
     }
 
     private void Save(DestinationRecord record)

@@ -33,6 +33,9 @@ internal sealed class ClockOffset
         }
     }
 
+    /// <summary>Whether an exchange was observed.</summary>
+    internal bool IsKnown => !double.IsInfinity(ErrorUs);
+
     /// <summary>How far <see cref="ToOurUs"/> may be off.</summary>
     internal double ErrorUs
     {

@@ -28,6 +28,8 @@ internal sealed class ControlChannel : IDisposable
     /// <summary>Silence after which the peer counts as gone: ten heartbeats lost, or a host that stands still for as long.</summary>
     private static readonly TimeSpan DefaultSilenceLimit = TimeSpan.FromSeconds(20);
 
+    private static readonly TimeSpan RetryFirstHeartbeatAfter = TimeSpan.FromMilliseconds(5);
+
     /// <summary>How long a peer may take to close its side after our goodbye. Closing at once could reset the connection and lose what it has not read.</summary>
     private static readonly TimeSpan GoodbyePatience = TimeSpan.FromSeconds(1);
 
@@ -37,6 +39,7 @@ internal sealed class ControlChannel : IDisposable
     private readonly Timer _heartbeat;
     private readonly Thread _receiver;
     private readonly TimeSpan _silenceLimit;
+    private readonly TimeSpan _heartbeatEvery;
     private long _waitingSince = Environment.TickCount64;
     private string? _endedBecause;
     private bool _saidGoodbye;
@@ -46,11 +49,12 @@ internal sealed class ControlChannel : IDisposable
         _lane = lane;
         Clock = clock ?? new ClockOffset();
         _silenceLimit = silenceLimit ?? DefaultSilenceLimit;
+        _heartbeatEvery = heartbeatEvery ?? DefaultHeartbeatEvery;
         // Complete before anything can end it: the peer may be gone already.
         _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _receiver = new Thread(ReceiveLoop) { IsBackground = true, Name = $"{name} control" };
         _receiver.Start();
-        _heartbeat.Change(TimeSpan.Zero, heartbeatEvery ?? DefaultHeartbeatEvery);
+        _heartbeat.Change(TimeSpan.Zero, _heartbeatEvery);
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
@@ -171,6 +175,12 @@ internal sealed class ControlChannel : IDisposable
         // Whatever is being sent at this moment proves as much as a heartbeat, and may take longer than a timer's thread should wait.
         if (!_sending.TryEnter())
         {
+            if (!Clock.IsKnown)
+            {
+                // The clocks are wanted soon: a migration may be over in a second.
+                _heartbeat.Change(RetryFirstHeartbeatAfter, _heartbeatEvery);
+            }
+
             return;
         }
 
