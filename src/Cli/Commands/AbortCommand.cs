@@ -2,6 +2,7 @@ using System.CommandLine;
 using PostCopy.Display;
 using PostCopy.Migrate;
 using PostCopy.Sessions;
+using PostCopy.Transport;
 
 namespace PostCopy.Commands;
 
@@ -24,7 +25,7 @@ internal static class AbortCommand
         {
             Description = "Where sessions keep their state.",
             HelpName = "DIR",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+            DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
         Command command = new("abort", """
             End a session, on the host where it is in the way.

@@ -2,7 +2,6 @@ using System.CommandLine;
 using Microsoft.Extensions.Hosting;
 using PostCopy.Agent;
 using PostCopy.Hosting;
-using PostCopy.Migrate;
 using PostCopy.Transport;
 using Serilog;
 using Serilog.Core;
@@ -21,7 +20,7 @@ internal static class AgentCommand
         {
             Description = "Where sessions keep their state; on tmpfs.",
             HelpName = "DIR",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+            DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
         Option<string?> runcRoot = new("--runc-root") { Description = "runc's state directory (runc --root).", HelpName = "DIR" };
         Option<string?> bundleRoot = new("--bundle-root") { Description = "Refuse bundles outside this directory.", HelpName = "DIR" };
@@ -29,7 +28,11 @@ internal static class AgentCommand
         {
             Description = "The token that sources must know (0600); made when it does not exist. Copy it to every source.",
             HelpName = "FILE",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultTokenFile,
+            DefaultValueFactory = static _ => Defaults.TokenFile,
+        };
+        Option<bool> keepCpusAwake = new("--keep-cpus-awake")
+        {
+            Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
         };
         Option<bool> insecure = new("--insecure")
         {
@@ -50,7 +53,7 @@ internal static class AgentCommand
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, onLoss, lostAfter, insecure, verbose,
+            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, verbose,
         };
         command.SetAction((parsed, cancellation) => RunAsync(
             options =>
@@ -60,6 +63,7 @@ internal static class AgentCommand
                 options.RuncRoot = parsed.GetValue(runcRoot);
                 options.BundleRoot = parsed.GetValue(bundleRoot) is { } root ? Path.GetFullPath(root) : null;
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
+                options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
                 options.Insecure = parsed.GetValue(insecure);
                 options.OnLoss = parsed.GetValue(onLoss);
                 options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));

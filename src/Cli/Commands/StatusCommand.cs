@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using PostCopy.Migrate;
 using PostCopy.Sessions;
+using PostCopy.Transport;
 
 namespace PostCopy.Commands;
 
@@ -15,7 +15,7 @@ internal static class StatusCommand
         {
             Description = "Where sessions keep their state.",
             HelpName = "DIR",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+            DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
         Option<bool> json = new("--json") { Description = "Print a JSON array." };
         Command command = new("status", "Show this host's sessions, and what they wait for.") { stateDirectory, json };

@@ -111,7 +111,7 @@ internal sealed partial class AgentSession
     private void StartRestore()
     {
         RuncCommand runc = new(_options.RuncRoot);
-        _built.RestoreStartedUs = ClockOffset.NowUs;
+        _built.RestoreStartedUs = WallClock.NowUs;
         _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
         Save(_record! with { Restore = ProcessIdentity.Of(_restore.Pid) });
         _ = PumpStepsAsync();
@@ -151,6 +151,7 @@ internal sealed partial class AgentSession
                 _built.BuiltUs = step.AtUs;
                 _initPid = step.InitPid;
                 Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
+                _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
                 _keeper!.Watch(step.InitPid);
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();
@@ -245,7 +246,7 @@ internal sealed partial class AgentSession
         if (_memory is not { } memory)
         {
             // An agent that came after it was complete was not there to count.
-            return new Drained { DrainedUs = ClockOffset.NowUs };
+            return new Drained { DrainedUs = WallClock.NowUs };
         }
 
         FaultCounters counters = memory.Counters;

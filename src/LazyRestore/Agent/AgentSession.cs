@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
+using PostCopy.Check;
 using PostCopy.Control;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
@@ -46,6 +47,7 @@ internal sealed partial class AgentSession
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
+    private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
     private bool _linkLost;
@@ -143,7 +145,15 @@ internal sealed partial class AgentSession
         using CancellationTokenSource deadline = new(_options.StepDeadline);
         try
         {
-            _container = await _control!.ReceiveAsync<Prepare>(deadline.Token).ConfigureAwait(false);
+            ControlMessage first = await _control!.ReceiveAsync(deadline.Token).ConfigureAwait(false);
+            if (first.Kind == FrameKind.CheckRequest)
+            {
+                HostCheckReport report = await HostCheck.RunAsync(new HostCheckOptions { StateDirectory = _options.StateDirectory }, deadline.Token).ConfigureAwait(false);
+                _control.Send(FrameKind.CheckReport, new CheckReport { Json = report.ToJson() });
+                return false;
+            }
+
+            _container = first.As<Prepare>();
         }
         catch (OperationCanceledException)
         {
@@ -270,7 +280,8 @@ internal sealed partial class AgentSession
                 break;
             case SessionEvent.Drained:
                 _drained = true;
-                _drainedUs = ClockOffset.NowUs;
+                _awake?.Dispose();
+                _drainedUs = WallClock.NowUs;
                 await AskOrFinishAsync().ConfigureAwait(false);
                 break;
             case SessionEvent.LinkLost { Control: var control, Reason: var reason } when control == _control && !_linkLost:
@@ -313,7 +324,7 @@ internal sealed partial class AgentSession
                 break;
             case FrameKind.ImagesDone when _state == DestinationState.Receiving:
                 _inbox!.Complete(message.As<ImagesDone>());
-                _built.ImagesCompleteUs = ClockOffset.NowUs;
+                _built.ImagesCompleteUs = WallClock.NowUs;
                 ReadImages();
                 await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);
                 break;
@@ -375,6 +386,7 @@ internal sealed partial class AgentSession
             (unheard as SessionEvent.Reconnected)?.Control.Dispose();
         }
 
+        _awake?.Dispose();
         if (_ticks is { } ticks)
         {
             await ticks.DisposeAsync().ConfigureAwait(false);

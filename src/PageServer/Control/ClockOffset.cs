@@ -33,9 +33,6 @@ internal sealed class ClockOffset
         }
     }
 
-    /// <summary>Whether an exchange was observed.</summary>
-    internal bool IsKnown => !double.IsInfinity(ErrorUs);
-
     /// <summary>How far <see cref="ToOurUs"/> may be off.</summary>
     internal double ErrorUs
     {
@@ -47,7 +44,4 @@ internal sealed class ClockOffset
             }
         }
     }
-
-    /// <summary>Microseconds since the epoch, the unit of every time on the wire.</summary>
-    internal static long NowUs => (DateTime.UtcNow - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
 }

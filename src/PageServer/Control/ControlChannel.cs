@@ -4,6 +4,7 @@ using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Threading.Channels;
 using Google.Protobuf;
+using PostCopy.Linux;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -28,8 +29,6 @@ internal sealed class ControlChannel : IDisposable
     /// <summary>Silence after which the peer counts as gone: ten heartbeats lost, or a host that stands still for as long.</summary>
     private static readonly TimeSpan DefaultSilenceLimit = TimeSpan.FromSeconds(20);
 
-    private static readonly TimeSpan RetryFirstHeartbeatAfter = TimeSpan.FromMilliseconds(5);
-
     /// <summary>How long a peer may take to close its side after our goodbye. Closing at once could reset the connection and lose what it has not read.</summary>
     private static readonly TimeSpan GoodbyePatience = TimeSpan.FromSeconds(1);
 
@@ -39,7 +38,6 @@ internal sealed class ControlChannel : IDisposable
     private readonly Timer _heartbeat;
     private readonly Thread _receiver;
     private readonly TimeSpan _silenceLimit;
-    private readonly TimeSpan _heartbeatEvery;
     private long _waitingSince = Environment.TickCount64;
     private string? _endedBecause;
     private bool _saidGoodbye;
@@ -49,12 +47,14 @@ internal sealed class ControlChannel : IDisposable
         _lane = lane;
         Clock = clock ?? new ClockOffset();
         _silenceLimit = silenceLimit ?? DefaultSilenceLimit;
-        _heartbeatEvery = heartbeatEvery ?? DefaultHeartbeatEvery;
         // Complete before anything can end it: the peer may be gone already.
         _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _receiver = new Thread(ReceiveLoop) { IsBackground = true, Name = $"{name} control" };
         _receiver.Start();
-        _heartbeat.Change(TimeSpan.Zero, _heartbeatEvery);
+        // The first one now and for certain: however short the session, the two clocks are compared.
+        Beat(isFirst: true);
+        TimeSpan every = heartbeatEvery ?? DefaultHeartbeatEvery;
+        _heartbeat.Change(every, every);
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
@@ -163,7 +163,7 @@ internal sealed class ControlChannel : IDisposable
         _received.Writer.TryComplete();
     }
 
-    private void Beat()
+    private void Beat(bool isFirst = false)
     {
         long waitingSince = Interlocked.Read(ref _waitingSince);
         if (waitingSince != Busy && Environment.TickCount64 - waitingSince > _silenceLimit.TotalMilliseconds)
@@ -173,19 +173,17 @@ internal sealed class ControlChannel : IDisposable
         }
 
         // Whatever is being sent at this moment proves as much as a heartbeat, and may take longer than a timer's thread should wait.
-        if (!_sending.TryEnter())
+        if (isFirst)
         {
-            if (!Clock.IsKnown)
-            {
-                // The clocks are wanted soon: a migration may be over in a second.
-                _heartbeat.Change(RetryFirstHeartbeatAfter, _heartbeatEvery);
-            }
-
+            _sending.Enter();
+        }
+        else if (!_sending.TryEnter())
+        {
             return;
         }
 
         Span<byte> now = stackalloc byte[ProtocolLimits.HeartbeatBytes];
-        BinaryPrimitives.WriteInt64LittleEndian(now, ClockOffset.NowUs);
+        BinaryPrimitives.WriteInt64LittleEndian(now, WallClock.NowUs);
         try
         {
             Write(FrameKind.Heartbeat, now);
@@ -264,13 +262,13 @@ internal sealed class ControlChannel : IDisposable
         RequireLength("heartbeat", payload, ProtocolLimits.HeartbeatBytes);
         Span<byte> answer = stackalloc byte[2 * ProtocolLimits.HeartbeatBytes];
         payload.CopyTo(answer);
-        BinaryPrimitives.WriteInt64LittleEndian(answer[8..], ClockOffset.NowUs);
+        BinaryPrimitives.WriteInt64LittleEndian(answer[8..], WallClock.NowUs);
         Write(FrameKind.HeartbeatAck, answer);
     }
 
     private void Compare(in ReadOnlySequence<byte> payload)
     {
-        long now = ClockOffset.NowUs;
+        long now = WallClock.NowUs;
         RequireLength("heartbeat acknowledgement", payload, 2 * ProtocolLimits.HeartbeatBytes);
         Span<byte> times = stackalloc byte[2 * ProtocolLimits.HeartbeatBytes];
         payload.CopyTo(times);

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Threading.Channels;
 using Mono.Unix.Native;
-using PostCopy.Control;
 using PostCopy.HandOff;
 using PostCopy.Linux;
 using Errno = PostCopy.Linux.Errno;
@@ -119,7 +118,7 @@ internal sealed class CriuHook : IDisposable
         using StreamReader lines = new(_events, leaveOpen: true);
         while (lines.ReadLine() is { } line)
         {
-            long now = ClockOffset.NowUs;
+            long now = WallClock.NowUs;
             string[] words = line.Split(' ');
             if (words[0] == "close")
             {

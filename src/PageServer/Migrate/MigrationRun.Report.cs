@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 using Google.Protobuf;
-using PostCopy.Control;
+using PostCopy.Linux;
 using PostCopy.Memory;
 
 namespace PostCopy.Migrate;
@@ -15,7 +15,7 @@ internal sealed partial class MigrationRun
 
     private MigrationReport Report(MigrationOutcome outcome)
     {
-        _times.EndedUs = ClockOffset.NowUs;
+        _times.EndedUs = WallClock.NowUs;
         ServedPages served = Served();
         ulong total = _plan?.TotalPages ?? 0;
         double seizedUs = _times.SeizedUs == 0 ? _times.PreDumpUs : _times.SeizedUs;
@@ -30,7 +30,7 @@ internal sealed partial class MigrationRun
             ImagesMs = Timeline.Ms(_times.DumpedUs, _times.ImagesCompleteUs),
             RestoreMs = Timeline.Ms(_times.ImagesCompleteUs, _times.BuiltUs),
             DowntimeMs = Timeline.Ms(_times.PreDumpUs, _times.ResumedUs),
-            DowntimeErrorMs = _times.ResumedUs == 0 || !_clock.IsKnown ? 0 : Math.Round(_clock.ErrorUs / 1000, 3),
+            DowntimeErrorMs = _times.ResumedUs == 0 ? 0 : double.IsFinite(_clock.ErrorUs) ? Math.Round(_clock.ErrorUs / 1000, 3) : null,
             DrainMs = Math.Max(0, Timeline.Ms(_times.ResumedUs, _times.DrainedUs)),
             TotalMs = Timeline.Ms(_times.BegunUs, _times.EndedUs),
             Pages = new PageCounts

@@ -26,7 +26,7 @@ internal sealed partial class MigrationRun : IDisposable
     private readonly ILogger _logger;
     private SessionToken _session = SessionToken.Create();
     private readonly PagePool _pool = new();
-    private readonly Timeline _times = new() { BegunUs = ClockOffset.NowUs };
+    private readonly Timeline _times = new() { BegunUs = WallClock.NowUs };
     private readonly List<string> _errors = [];
     private readonly ProgressReporter _progress;
     private RuncCommand? _runc;
@@ -43,6 +43,7 @@ internal sealed partial class MigrationRun : IDisposable
     private PushPlan? _plan;
     private IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> _owed = [];
     private Drained _drained = new();
+    private AwakeCpus? _awake;
     private bool _keepFiles;
 
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
@@ -87,6 +88,7 @@ internal sealed partial class MigrationRun : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _awake?.Dispose();
         _control?.Close();
         Disconnect();
         _source?.Dispose();
@@ -215,7 +217,7 @@ internal sealed partial class MigrationRun : IDisposable
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _owed = owed.Ranges;
-        _plan = new PushPlan(new UnsentPages(_owed), new SequentialPolicy());
+        _plan = new PushPlan(new UnsentPages(_owed), PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source, _plan);
         _progress.PagesTotal = owed.TotalPages;
     }
@@ -233,6 +235,7 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.Enter(MigrationPhase.Restoring);
         Built built = (await AwaitKindAsync("the restore on the destination", FrameKind.Built, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Built>();
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
+        _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
         _lanes!.StartPush(_server!);
