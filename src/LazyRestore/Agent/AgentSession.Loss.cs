@@ -14,8 +14,7 @@ internal sealed partial class AgentSession
 
     private async Task LookForLossAsync()
     {
-        SessionOrder? order = SessionOrders.Find(_criu!.Directory);
-        if (order == SessionOrder.Forget && _state is DestinationState.Complete or DestinationState.NeverRan)
+        if (_state is DestinationState.Complete or DestinationState.NeverRan && SessionOrders.IsForgotten(_criu!.Directory))
         {
             _forget = true;
         }
@@ -25,6 +24,7 @@ internal sealed partial class AgentSession
             return;
         }
 
+        SessionOrder? order = SessionOrders.FindLoss(_criu!.Directory);
         bool stayedAway = _linkLost && Environment.TickCount64 - _linkLostAt > _options.LostAfter.TotalMilliseconds;
         switch (order, stayedAway ? _options.OnLoss : LossPolicy.Stall)
         {

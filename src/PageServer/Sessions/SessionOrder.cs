@@ -18,18 +18,21 @@ public enum SessionOrder
 /// <summary>Orders lie in the session's directory until the agent finds them.</summary>
 public static class SessionOrders
 {
-    private const string RecordName = "order";
-
     /// <summary>True when a session of this name has its destination here.</summary>
     public static bool IsDestination(string stateDirectory, string session) => Directory.Exists(DirectoryOf(stateDirectory, session));
 
-    /// <summary>Gives an order. Returns the one that holds: only the first does.</summary>
+    /// <summary>Gives an order. Returns the one that holds: of two ways to lose pages the first is taken.</summary>
     public static SessionOrder Give(string stateDirectory, string session, SessionOrder order) =>
-        Enum.Parse<SessionOrder>(new WriteOnceRecord(Path.Combine(DirectoryOf(stateDirectory, session), RecordName)).Write(order.ToString()));
+        Enum.Parse<SessionOrder>(new WriteOnceRecord(PathOf(DirectoryOf(stateDirectory, session), order == SessionOrder.Forget)).Write(order.ToString()));
 
-    /// <summary>The order that was given; null when none was.</summary>
-    internal static SessionOrder? Find(string directory) =>
-        new FileInfo(Path.Combine(directory, RecordName)).LinkTarget is { } word && Enum.TryParse(word, out SessionOrder order) ? order : null;
+    /// <summary>What is to become of missing pages; null when nothing was said.</summary>
+    internal static SessionOrder? FindLoss(string directory) =>
+        new FileInfo(PathOf(directory, isForget: false)).LinkTarget is { } word && Enum.TryParse(word, out SessionOrder order) ? order : null;
+
+    /// <summary>Whether the session is to be put away.</summary>
+    internal static bool IsForgotten(string directory) => new FileInfo(PathOf(directory, isForget: true)).LinkTarget is not null;
+
+    private static string PathOf(string directory, bool isForget) => Path.Combine(directory, isForget ? "forget" : "loss");
 
     private static string DirectoryOf(string stateDirectory, string session) => Path.Combine(stateDirectory, Path.GetFileName(session) + "-destination");
 }
