@@ -441,7 +441,8 @@ internal sealed partial class AgentSession
         }
         catch (Exception e) when (e is LinuxException or System.Net.Sockets.SocketException)
         {
-            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper does not answer: {e.Message}");
+            AgentLog.KeeperDied(_logger, Token.Name, e.Message);
+            KeeperCgroup.RemoveIfEmpty();
         }
         finally
         {

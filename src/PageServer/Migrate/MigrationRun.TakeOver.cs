@@ -1,4 +1,3 @@
-using PostCopy.Control;
 using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;
