@@ -38,11 +38,22 @@ internal static class AgentCommand
         {
             Description = "Listen beyond this machine without encryption. Whoever knows the token starts processes as root here, and whoever can read the wire reads the containers' memory.",
         };
+        Option<LossPolicy> onLoss = new("--on-loss")
+        {
+            Description = "When a source stays away while pages are owed. stall: tasks that touch a missing page wait. poison: they get SIGBUS. kill: the container is killed.",
+            HelpName = "stall|poison|kill",
+        };
+        Option<double> lostAfter = new("--lost-after")
+        {
+            Description = "After how many seconds without its source --on-loss applies.",
+            HelpName = "SECONDS",
+            DefaultValueFactory = static _ => new AgentOptions().LostAfter.TotalSeconds,
+        };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, insecure, verbose,
+            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, verbose,
         };
         command.SetAction((parsed, cancellation) => RunAsync(
             options =>
@@ -54,6 +65,8 @@ internal static class AgentCommand
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
                 options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
                 options.Insecure = parsed.GetValue(insecure);
+                options.OnLoss = parsed.GetValue(onLoss);
+                options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));
             },
             parsed.GetValue(verbose)));
         return command;

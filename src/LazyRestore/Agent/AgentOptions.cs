@@ -41,6 +41,12 @@ public sealed class AgentOptions
     /// </summary>
     public string? KeeperProgram { get; set; } = Environment.ProcessPath;
 
+    /// <summary>What becomes of a container whose source stays away for <see cref="LostAfter"/>. Defaults to waiting for ever.</summary>
+    public LossPolicy OnLoss { get; set; }
+
+    /// <summary>How long a source may stay away before <see cref="OnLoss"/> applies. Defaults to ten minutes.</summary>
+    public TimeSpan LostAfter { get; set; } = TimeSpan.FromMinutes(10);
+
     /// <summary>How long each step before the hand-off may take before the session gives up. Defaults to two minutes.</summary>
     public TimeSpan StepDeadline { get; set; } = TimeSpan.FromMinutes(2);
 }

@@ -53,7 +53,8 @@ internal sealed class ControlChannel : IDisposable
         _receiver.Start();
         // The first one now and for certain: however short the session, the two clocks are compared.
         Beat(isFirst: true);
-        _heartbeat.Change(heartbeatEvery ?? DefaultHeartbeatEvery, heartbeatEvery ?? DefaultHeartbeatEvery);
+        TimeSpan every = heartbeatEvery ?? DefaultHeartbeatEvery;
+        _heartbeat.Change(every, every);
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
