@@ -57,7 +57,7 @@ public sealed unsafe class InstallAllocationTests(FaultingProgram program) : ICl
 
     private sealed class Nowhere : IUserfaultfdKeeper
     {
-        public void Keep(Userfaultfd uffd)
+        public void Keep(int id, Userfaultfd uffd)
         {
         }
     }

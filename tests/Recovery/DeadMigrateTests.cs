@@ -118,7 +118,7 @@ public sealed class DeadMigrateTests
 
         await scene.Walker.WaitUntilItLivesAsync();
         await scene.Walker.VerifyAsync();
-        List<WalkerLogLine> log = scene.Walker.ReadLog();
+        List<ProgramLogLine> log = scene.Walker.ReadLog();
         Assert.Equal(("a", linesAtFreeze + 1), (log[lines].Host, log[lines].Sequence));
         CommandResult late = await scene.Lab["a"].TryAsync(Repository.PostCopy, "migrate", "--resume", name);
         Assert.Equal(ExitCode.Usage, late.ExitCode);

@@ -233,7 +233,7 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
 
     private sealed class NoKeeper : IUserfaultfdKeeper
     {
-        public void Keep(Userfaultfd uffd)
+        public void Keep(int id, Userfaultfd uffd)
         {
         }
     }
