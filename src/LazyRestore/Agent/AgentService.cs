@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using PostCopy.Buffers;
 using PostCopy.Transport;
+using PostCopy.Trees;
 using PostCopy.Wire;
 
 namespace PostCopy.Agent;
@@ -99,6 +100,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
         AgentLog.Stopping(logger, _sessions.Count);
         await Task.WhenAll(_sessions.Values.Select(static session => session.Ended)).ConfigureAwait(false);
+        TreeCgroup.RemoveUnused();
     }
 
     /// <inheritdoc/>
