@@ -69,6 +69,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             throw new AgentStartException($"cannot listen on {listen}: {e.Message}", e);
         }
 
+        TreeCgroup.RemoveUnused();
         AgentLog.Listening(logger, _listener.LocalEndPoint is IPEndPoint ip ? ip.ToString() : listen.ToString());
         await base.StartAsync(cancellationToken).ConfigureAwait(false);
     }
