@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HOST_FILE "/etc/postcopy-host"
+#define HOST_FILE "/etc/postcopy-host"         // bound into containers
+#define BARE_HOST_FILE "/run/host-name"         // on the hosts themselves
 #define PAGE 4096u
 
 static inline void die(const char *what)
@@ -54,7 +55,7 @@ static inline int read_small(const char *path, char *text, size_t size)
 // Where we run right now.  The machine says so, not our memory.
 static inline void read_host(char *tag, size_t size)
 {
-    if (read_small(HOST_FILE, tag, size) <= 0)
+    if (read_small(HOST_FILE, tag, size) <= 0 && read_small(BARE_HOST_FILE, tag, size) <= 0)
         snprintf(tag, size, "?");
 }
 

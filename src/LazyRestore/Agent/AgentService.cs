@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using PostCopy.Buffers;
 using PostCopy.Transport;
+using PostCopy.Trees;
 using PostCopy.Wire;
 
 namespace PostCopy.Agent;
@@ -68,6 +69,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             throw new AgentStartException($"cannot listen on {listen}: {e.Message}", e);
         }
 
+        TreeCgroup.RemoveUnused();
         AgentLog.Listening(logger, _listener.LocalEndPoint is IPEndPoint ip ? ip.ToString() : listen.ToString());
         await base.StartAsync(cancellationToken).ConfigureAwait(false);
     }
@@ -99,6 +101,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
         AgentLog.Stopping(logger, _sessions.Count);
         await Task.WhenAll(_sessions.Values.Select(static session => session.Ended)).ConfigureAwait(false);
+        TreeCgroup.RemoveUnused();
     }
 
     /// <inheritdoc/>

@@ -50,6 +50,8 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
     public Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {
         CgroupOf(criu).Remove();
+        // Where it lived, if it came by a restore.
+        TreeCgroup.RemoveUnused();
         return Task.CompletedTask;
     }
 

@@ -6,7 +6,8 @@ namespace PostCopy.Trees;
 /// <summary>A bare process and its descendants, and whether they can be moved.</summary>
 internal static class ProcessTree
 {
-    private static readonly string[] Namespaces = ["mnt", "pid", "net", "uts", "ipc", "user", "cgroup", "time"];
+    // Not the time namespace: CRIU gives one to every tree that it restores, so that the monotonic clock goes on (time_namespaces(7)).
+    private static readonly string[] Namespaces = ["mnt", "pid", "net", "uts", "ipc", "user", "cgroup"];
 
     /// <summary>
     /// Every number that the tree needs on the destination: its processes, their threads, groups and sessions. Throws <see cref="TreeException"/> when the
@@ -28,8 +29,15 @@ internal static class ProcessTree
         HashSet<int> numbers = [.. tree];
         foreach (int pid in tree)
         {
-            RefuseOtherNamespaces(pid);
-            Inspect(pid, tree, numbers);
+            try
+            {
+                RefuseOtherNamespaces(pid);
+                Inspect(pid, tree, numbers);
+            }
+            catch (IOException) when (pid != rootPid && !Directory.Exists($"/proc/{pid}"))
+            {
+                // It has ended: the dump will not meet it.
+            }
         }
 
         return [.. numbers];
@@ -37,18 +45,10 @@ internal static class ProcessTree
 
     private static void Inspect(int pid, int[] tree, HashSet<int> numbers)
     {
-        string stat;
-        try
+        string stat = File.ReadAllText($"/proc/{pid}/stat");
+        foreach (string thread in Directory.EnumerateDirectories($"/proc/{pid}/task"))
         {
-            stat = File.ReadAllText($"/proc/{pid}/stat");
-            foreach (string thread in Directory.EnumerateDirectories($"/proc/{pid}/task"))
-            {
-                numbers.Add(int.Parse(Path.GetFileName(thread), CultureInfo.InvariantCulture));
-            }
-        }
-        catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
-        {
-            return;
+            numbers.Add(int.Parse(Path.GetFileName(thread), CultureInfo.InvariantCulture));
         }
 
         // proc_pid_stat(5): pid (comm) state ppid pgrp session tty_nr ...

@@ -66,6 +66,15 @@ internal sealed class TreeCgroup
         }
     }
 
+    /// <summary>Trees end by themselves, and nobody hears of it: removes the places where some were, if none is left there.</summary>
+    internal static void RemoveUnused()
+    {
+        foreach (string mount in FreezerCgroup.ServiceRoots.Prepend(FreezerCgroup.Root).Distinct())
+        {
+            RemoveUnused(Path.Combine(mount, Parent));
+        }
+    }
+
     /// <summary>Removes it; nobody is in it any more.</summary>
     internal void Remove()
     {
@@ -92,15 +101,22 @@ internal sealed class TreeCgroup
     private static void Remove(string directory)
     {
         Directory.Delete(directory);
-        string parent = Path.GetDirectoryName(directory)!;
+        RemoveUnused(Path.GetDirectoryName(directory)!);
+    }
+
+    private static void RemoveUnused(string parent)
+    {
         try
         {
-            // The last one's.
             Directory.Delete(parent);
         }
-        catch (IOException) when (Directory.Exists(parent))
+        catch (DirectoryNotFoundException)
         {
-            // EBUSY: other trees are there.
+            // There was none.
+        }
+        catch (IOException)
+        {
+            // EBUSY: trees are there, or sessions of some.
         }
     }
 }
