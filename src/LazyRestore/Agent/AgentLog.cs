@@ -67,4 +67,7 @@ internal static partial class AgentLog
 
     [LoggerMessage(2013, LogLevel.Warning, "session {Session}: its keeper had died before it was needed no more: {Reason}")]
     internal static partial void KeeperDied(ILogger logger, string session, string reason);
+
+    [LoggerMessage(2021, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
+    internal static partial void LeftBehind(ILogger logger, string session, string reason);
 }
