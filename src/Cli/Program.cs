@@ -25,6 +25,8 @@ internal static class Program
             CheckCommand.Create(),
             AgentCommand.Create(),
             MigrateCommand.Create(),
+            LazyPagesCommand.Create(),
+            PageServerCommand.Create(),
             InspectCommand.Create(),
             KeeperCommand.Create(),
         };

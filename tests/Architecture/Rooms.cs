@@ -23,6 +23,8 @@ internal static class Rooms
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
         new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory"]),
         new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
+        new("PageServer", "CriuWire", ["Transport", "Wire", "Memory"]),
+        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Runc", "HandOff", "Images", "Transport", "Wire", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
         new(
@@ -46,6 +48,8 @@ internal static class Rooms
                 "Memory",
             ]),
 
+        new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Linux", "Memory"]),
+
         // The command line: sees what is public of both libraries.
         new("Cli", "Display", ["Check", "Migrate", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
         new(
@@ -56,7 +60,7 @@ internal static class Rooms
             "Cli",
             "Commands",
             [
-                "Display", "Hosting", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
+                "Display", "Hosting", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
                 "Memory",
             ]),
     ];

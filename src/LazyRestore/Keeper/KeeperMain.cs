@@ -27,6 +27,7 @@ public static class KeeperMain
     {
         int container = -1;
         bool agentLives = true;
+        HeldMemory memory = new();
         while (true)
         {
             Pollfd[] waits =
@@ -34,7 +35,7 @@ public static class KeeperMain
                 new Pollfd { fd = agentLives ? KeeperProtocol.SocketDescriptor : -1, events = PollEvents.POLLIN },
                 new Pollfd { fd = container, events = PollEvents.POLLIN },
             ];
-            if (Syscall.poll(waits, -1) < 0)
+            if (Syscall.poll(waits, !agentLives && memory.IsWatched ? HeldMemory.LookEveryMs : -1) < 0)
             {
                 continue;
             }
@@ -45,20 +46,20 @@ public static class KeeperMain
                 return;
             }
 
-            if (agentLives && waits[0].revents != 0 && !Take(ref container, ref agentLives))
+            if (agentLives && waits[0].revents != 0 && !Take(ref container, ref agentLives, memory))
             {
                 return;
             }
 
-            if (!agentLives && container < 0)
+            if (!agentLives && container < 0 && !(memory.IsWatched && memory.IsAnyAlive()))
             {
-                // Nothing has run here yet: CRIU's own end takes what it built with it.
+                // Nothing has run here yet, and CRIU's own end takes what it built with it; or all that ran is gone.
                 return;
             }
         }
     }
 
-    private static bool Take(ref int container, ref bool agentLives)
+    private static bool Take(ref int container, ref bool agentLives, HeldMemory memory)
     {
         Span<byte> what = stackalloc byte[1];
         int received = DescriptorSocket.Receive(KeeperProtocol.SocketDescriptor, what, out int descriptor);
@@ -74,6 +75,12 @@ public static class KeeperMain
         }
 
         // A held userfaultfd needs nothing but to stay open.
+        memory.IsWatched |= what[0] == KeeperProtocol.AddressSpaces;
+        if (what[0] == KeeperProtocol.Hold)
+        {
+            memory.Add(descriptor);
+        }
+
         return what[0] != KeeperProtocol.Release;
     }
 }

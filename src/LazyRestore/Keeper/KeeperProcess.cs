@@ -66,6 +66,9 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
         }
     }
 
+    /// <summary>Tasks run whose pids are not known: the keeper need not live on once all their address spaces are gone.</summary>
+    internal void WatchAddressSpaces() => DescriptorSocket.Send(_socket, KeeperProtocol.AddressSpaces, -1);
+
     /// <summary>Nothing is owed any more: the keeper lets go and ends. Returns when it has.</summary>
     internal async Task ReleaseAsync()
     {

@@ -12,6 +12,11 @@ internal static class KeeperProtocol
     /// <summary>A pidfd of the container's first process: when that is dead, there is nothing left to hold anything for.</summary>
     internal const byte Container = (byte)'c';
 
+    /// <summary>
+    /// The first process is not known: there is nothing left to hold anything for when every address space held is gone. Sent once tasks run.
+    /// </summary>
+    internal const byte AddressSpaces = (byte)'a';
+
     /// <summary>Every page is where it belongs: let go of everything and end.</summary>
     internal const byte Release = (byte)'r';
 }

@@ -53,6 +53,8 @@ internal sealed class LazyPagesSocket : IDisposable
         try
         {
             _connection = _listener.Accept();
+            // One restore a socket: a second one must fail at once, not wait in the queue. This removes the path, too.
+            _listener.Dispose();
             int socket = (int)_connection.SafeHandle.DangerousGetHandle();
             int pid;
             while ((pid = ReadPid(socket)) != RestoreFinished)

@@ -71,7 +71,7 @@ internal sealed class FreezerCgroup
         File.WriteAllText(Path.Combine(_directory, file), value);
     }
 
-    private static string Mount(string type, string? controller)
+    internal static string Mount(string type, string? controller)
     {
         foreach (string line in File.ReadLines("/proc/self/mountinfo"))
         {
