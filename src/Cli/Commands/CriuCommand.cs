@@ -23,7 +23,9 @@ internal static class CriuCommand
         {
             try
             {
-                return await run(new CriuArguments([.. CommonOptions, .. options], parsed.UnmatchedTokens)).ConfigureAwait(false);
+                // Not its unmatched tokens: those are without the "--".
+                string[] words = [.. parsed.Tokens.SkipWhile(token => token.Value != name).Skip(1).Select(static token => token.Value)];
+                return await run(new CriuArguments([.. CommonOptions, .. options], words)).ConfigureAwait(false);
             }
             catch (Exception e) when (e is FormatException or IOException or UnauthorizedAccessException)
             {
