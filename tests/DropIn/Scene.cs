@@ -65,12 +65,12 @@ internal sealed class Scene : IAsyncDisposable
     }
 
     /// <summary>Dumps on host a and returns when pages are served there.</summary>
-    internal Task<ReadyCommand> DumpAsync(Player server) => ReadyCommand.StartAsync(Lab, Lab["a"], "dump", (server, Program.Kind) switch
+    internal Task<ReadyCommand> DumpAsync(Player server, params string[] options) => ReadyCommand.StartAsync(Lab, Lab["a"], "dump", (server, Program.Kind) switch
     {
         (Player.Criu, Kind.Tree) =>
         [
             "criu", "dump", "-t", $"{Program.Pid}", "--lazy-pages", "--address", PageServer, "--port", $"{Port}",
-            "-D", Images, "-W", DumpWork, "-o", "dump.log", "-v4", "--status-fd", "3",
+            "-D", Images, "-W", DumpWork, "-o", "dump.log", "-v4", "--status-fd", "3", .. options,
         ],
         (Player.Criu, _) =>
         [
@@ -80,12 +80,12 @@ internal sealed class Scene : IAsyncDisposable
         (_, Kind.Tree) =>
         [
             Repository.PostCopy, "page-server", "--tree", $"{Program.Pid}", "--address", PageServer, "--port", $"{Port}",
-            "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3",
+            "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3", .. options,
         ],
         _ =>
         [
             Repository.PostCopy, "page-server", "--runc", Program.ContainerId, "--address", PageServer, "--port", $"{Port}",
-            "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3",
+            "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3", .. options,
         ],
     });
 

@@ -13,10 +13,10 @@ internal sealed class CriuArguments
 
     private static readonly Dictionary<char, string> ShortNames = new()
     {
-        ['D'] = "images-dir", ['W'] = "work-dir", ['o'] = "log-file", ['v'] = "verbosity", ['d'] = "daemon", ['h'] = "help", ['t'] = "tree",
+        ['D'] = "images-dir", ['W'] = "work-dir", ['o'] = "log-file", ['v'] = "verbosity", ['d'] = "daemon", ['t'] = "tree",
     };
 
-    private static readonly HashSet<string> WithoutValue = ["daemon", "help", "page-server", "lazy-pages", "tls", "tls-no-cn-verify", "auto-dedup", "no-default-config"];
+    private static readonly HashSet<string> WithoutValue = ["daemon", "page-server", "lazy-pages", "tls", "tls-no-cn-verify", "auto-dedup", "no-default-config"];
 
     /// <summary>Reads a command line. Throws <see cref="FormatException"/>, which names the option, for what a command does not know.</summary>
     /// <param name="known">Long names, <c>verbosity</c> among them.</param>

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
 using PostCopy.CriuWire;
 using PostCopy.Linux;
 
@@ -12,13 +14,19 @@ internal static class CriuCommand
 
     internal static readonly string[] CommonOptions =
     [
-        "images-dir", "work-dir", "log-file", "address", "port", "daemon", "pidfile", "status-fd", "no-default-config", "help",
+        "images-dir", "work-dir", "log-file", "address", "port", "daemon", "pidfile", "status-fd", "no-default-config",
         "tls", "tls-cacert", "tls-cert", "tls-key", "tls-no-cn-verify",
     ];
 
-    internal static Command Create(string name, string help, string[] options, Func<CriuArguments, Task<int>> run)
+    /// <param name="name">The command's.</param>
+    /// <param name="summary">One sentence, for the list of commands.</param>
+    /// <param name="help">All there is to say.</param>
+    /// <param name="options">Long names, beside <see cref="CommonOptions"/>.</param>
+    /// <param name="run">Does it.</param>
+    internal static Command Create(string name, string summary, string help, string[] options, Func<CriuArguments, Task<int>> run)
     {
-        Command command = new(name, help) { TreatUnmatchedTokensAsErrors = false };
+        Command command = new(name, summary) { TreatUnmatchedTokensAsErrors = false };
+        command.Options.Add(new HelpOption("--help", "-h") { Action = new PrintHelp(help) });
         command.SetAction(async (parsed, _) =>
         {
             try
@@ -61,6 +69,15 @@ internal static class CriuCommand
             KeyFile = arguments.Text("tls-key") ?? standard.KeyFile,
             AcceptAnyName = arguments.Has("tls-no-cn-verify"),
         };
+    }
+
+    private sealed class PrintHelp(string text) : SynchronousCommandLineAction
+    {
+        public override int Invoke(ParseResult parseResult)
+        {
+            parseResult.InvocationConfiguration.Output.WriteLine(text);
+            return 0;
+        }
     }
 
     /// <summary><c>-d</c>: starts this command once more, without it, and returns when that one serves.</summary>

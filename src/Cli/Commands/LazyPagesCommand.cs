@@ -36,7 +36,7 @@ internal static class LazyPagesCommand
         the tasks of a "criu dump --lazy-pages" resume.
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, Help, ["page-server", "header-size"], RunAsync);
+    internal static Command Create() => CriuCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server", "header-size"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {

@@ -39,7 +39,7 @@ internal static class PageServerCommand
         discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, Help, ["lazy-pages", "runc", "tree", "state-dir"], RunAsync);
+    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages", "runc", "tree", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {

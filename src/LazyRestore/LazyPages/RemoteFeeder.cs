@@ -164,6 +164,7 @@ internal sealed class RemoteFeeder(Func<CriuPageConnection> connect, FetchPlan p
             {
             }
 
+            _connection!.AwaitEnd();
             _closed.TrySetResult();
         }
         catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException or InvalidDataException or OperationCanceledException)

@@ -9,8 +9,6 @@ using PostCopy.CriuWire;
 using PostCopy.Images;
 using PostCopy.Linux;
 using PostCopy.Pages;
-using PostCopy.Transport;
-using PostCopy.Wire;
 
 namespace PostCopy.CriuServe;
 
@@ -179,8 +177,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         {
             // Not being permitted to is no error: faults then wait a little longer.
             _ = FaultPriority.TryRaise();
-            LaneSocket.Tune(client, LaneRole.Demand, congestionControl: null);
-            client.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+            CriuSocket.Tune(client);
             using Stream plain = new NetworkStream(client, ownsSocket: false);
             using Stream stream = options.Tls?.AsServer(plain) ?? plain;
             CriuServeLog.Connected(logger, name);

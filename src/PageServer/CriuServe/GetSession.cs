@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Net.Security;
 using PostCopy.Buffers;
 using PostCopy.CriuWire;
 using PostCopy.Memory;
@@ -90,6 +91,13 @@ internal sealed class GetSession(Stream stream, IPageSource source, ListedPages 
         PageRange range = new(request.Address, Math.Min(Math.Min(request.PageCount, available), MaxAnswerPages));
         int header = _format!.Bytes;
         _format.Write(buffer, CriuFrame.PagesFollow(pid, range));
+        if (stream is SslStream)
+        {
+            // criu lazy-pages waits for its socket between header and pages; what is in the same TLS record then lies in its TLS library, unseen.
+            stream.Write(buffer[..header]);
+            header = 0;
+        }
+
         for (ulong done = 0; done < range.PageCount; header = 0)
         {
             // The header goes out with the first pages.

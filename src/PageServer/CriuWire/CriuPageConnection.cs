@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
 using PostCopy.Memory;
 using PostCopy.Transport;
-using PostCopy.Wire;
 
 namespace PostCopy.CriuWire;
 
@@ -12,7 +12,7 @@ namespace PostCopy.CriuWire;
 /// <para>
 /// To <c>criu dump --lazy-pages</c> a FIN means that the destination has everything: it kills the frozen tasks. So the socket lingers for no time
 /// at all (SO_LINGER 0, socket(7)): however it is closed, by us or by the kernel after a crash or SIGKILL, the peer gets a RST and the tasks
-/// resume. Only <see cref="SendClose"/> lifts that.
+/// resume. Only <see cref="SendClose"/> lifts that, and from then on the connection is never reset: the tasks here run, those there must not.
 /// </para>
 /// <para>One thread may send while another receives. <see cref="Abort"/> may be called from any thread and ends both.</para>
 /// </remarks>
@@ -22,6 +22,7 @@ internal sealed class CriuPageConnection : IDisposable
     private readonly Stream _stream;
     private readonly byte[] _sent = new byte[CriuFrameFormat.MaxBytes];
     private readonly byte[] _received = new byte[CriuFrameFormat.MaxBytes];
+    private volatile bool _closing;
 
     private CriuPageConnection(Socket socket, Stream stream, CriuFrameFormat format)
     {
@@ -46,7 +47,7 @@ internal sealed class CriuPageConnection : IDisposable
             try
             {
                 socket.Connect(endpoint);
-                LaneSocket.Tune(socket, LaneRole.Demand, congestionControl: null);
+                CriuSocket.Tune(socket);
                 Stream stream = new NetworkStream(socket, ownsSocket: false);
                 return new CriuPageConnection(socket, secure is null ? stream : secure(stream), format);
             }
@@ -74,12 +75,27 @@ internal sealed class CriuPageConnection : IDisposable
     /// </summary>
     internal void SendClose()
     {
+        _closing = true;
         _socket.LingerState = new LingerOption(false, 0);
         Send(CriuFrame.CloseComplete);
         if (_stream is NetworkStream)
         {
             // The FIN goes with the close: the server commits without a further word from us.
             _socket.Shutdown(SocketShutdown.Send);
+        }
+    }
+
+    /// <summary>Behind the status: waits until the server has closed, which it does when it has seen our end.</summary>
+    internal void AwaitEnd()
+    {
+        if (_stream is SslStream secure)
+        {
+            secure.ShutdownAsync().GetAwaiter().GetResult();
+            _socket.Shutdown(SocketShutdown.Send);
+        }
+
+        while (_socket.Receive(_received) > 0)
+        {
         }
     }
 
@@ -109,12 +125,19 @@ internal sealed class CriuPageConnection : IDisposable
     /// <summary>Receives page bytes until the span is full.</summary>
     internal void ReceivePages(Span<byte> pages) => _stream.ReadExactly(pages);
 
-    /// <summary>Resets the connection (unless it was closed): a dump's tasks resume.</summary>
-    internal void Abort() => _socket.Close(0);
+    /// <summary>Resets the connection, unless it was closed: a dump's tasks resume.</summary>
+    internal void Abort()
+    {
+        if (!_closing)
+        {
+            _socket.Close(0);
+        }
+    }
 
-    /// <inheritdoc/>
+    /// <summary>Resets or closes the connection: see <see cref="Abort"/>.</summary>
     public void Dispose()
     {
+        Abort();
         _stream.Dispose();
         _socket.Dispose();
     }
