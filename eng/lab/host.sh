@@ -7,6 +7,7 @@
 #   host.sh address LAB NAME              prints its address
 #   host.sh netns LAB NAME NET IP [out]   a container network on a host: /run/netns/NET, with this address
 #   host.sh cable LAB NAME NET in|out     plugs it into the wire, or pulls it out
+#   host.sh link LAB NAME up|down         cuts a whole host off the wire, silently, or mends that
 #   host.sh shared LAB                    prints a directory that all hosts see at the same path
 #   host.sh down LAB                      ends and removes all of it
 #   host.sh list                          prints the labs there are
@@ -30,7 +31,7 @@ readonly SELF
 PATH=$PATH:/usr/sbin:/sbin
 
 die() { printf 'host.sh: %s\n' "$*" >&2; exit 1; }
-usage() { sed -n '5,12s/^# *//p' "$SELF" >&2; exit 2; }
+usage() { sed -n '5,13s/^# *//p' "$SELF" >&2; exit 2; }
 
 checked_name() {
     [[ $1 =~ ^[a-z0-9][a-z0-9-]{0,40}$ ]] || die "not a name (a-z, 0-9, -): '$1'"
@@ -312,6 +313,17 @@ cable() {
     esac
 }
 
+# The bridge forwards no more to or from the host's port: no reset, no unreachable, as with a dead switch.
+link() {
+    local address
+    address=$(<"$LABS/$1/hosts/$2/address")
+    case $3 in
+        up) hub "$1" ip link set "host${address##*.}" master wire ;;
+        down) hub "$1" ip link set "host${address##*.}" nomaster ;;
+        *) usage ;;
+    esac
+}
+
 down() {
     local lab=$1
     if [[ ! -d $LABS/$lab ]]; then return 0; fi
@@ -342,6 +354,7 @@ main() {
         address) cat "$LABS/$lab/hosts/$name/address" ;;
         netns) (($# >= 5)) || usage; container_netns "$lab" "$name" "${@:4}" ;;
         cable) (($# == 5)) || usage; cable "$lab" "$name" "${@:4}" ;;
+        link) (($# == 4)) || usage; link "$lab" "$name" "$4" ;;
         hold) hold "$lab" "$name" ;;
         *) usage ;;
     esac

@@ -25,6 +25,8 @@ internal static class Program
             CheckCommand.Create(),
             AgentCommand.Create(),
             MigrateCommand.Create(),
+            StatusCommand.Create(),
+            AbortCommand.Create(),
             LazyPagesCommand.Create(),
             PageServerCommand.Create(),
             InspectCommand.Create(),

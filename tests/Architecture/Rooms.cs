@@ -21,16 +21,17 @@ internal static class Rooms
         new("PageServer", "Images", ["Memory", "Linux"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
-        new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory"]),
+        new("PageServer", "Sessions", ["HandOff", "Linux"]),
+        new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
         new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
         new("PageServer", "CriuWire", ["Transport", "Wire", "Memory"]),
-        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Runc", "HandOff", "Images", "Transport", "Wire", "Buffers", "Linux", "Memory"]),
+        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
         new(
             "PageServer",
             "Migrate",
-            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory"]),
+            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
 
         // The destination. PageServer never names one of these: see PageServer's own lines.
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
@@ -45,10 +46,10 @@ internal static class Rooms
             "Agent",
             [
                 "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
-                "Memory",
+                "Memory", "Sessions",
             ]),
 
-        new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Linux", "Memory"]),
+        new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),
 
         // The command line: sees what is public of both libraries.
         new("Cli", "Display", ["Check", "Migrate", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
@@ -60,8 +61,8 @@ internal static class Rooms
             "Cli",
             "Commands",
             [
-                "Display", "Hosting", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
-                "Memory",
+                "Display", "Hosting", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check",
+                "Serve", "Pages", "Images", "Transport", "Wire", "Memory", "Sessions",
             ]),
     ];
 

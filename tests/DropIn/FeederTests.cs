@@ -125,7 +125,7 @@ public sealed class FeederTests(FaultingProgram program) : IClassFixture<Faultin
 
     private sealed class NoKeeper : IUserfaultfdKeeper
     {
-        public void Keep(Userfaultfd uffd)
+        public void Keep(int id, Userfaultfd uffd)
         {
         }
     }

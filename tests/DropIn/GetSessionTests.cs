@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
-using PostCopy.CriuServe;
 using PostCopy.CriuWire;
 using PostCopy.Memory;
 using PostCopy.Tests.Faults;

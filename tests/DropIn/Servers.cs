@@ -10,7 +10,7 @@ using PostCopy.Tests.Faults;
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>A server for one connection on loopback that does what a test says.</summary>
-internal class ScriptedServer : IDisposable
+internal sealed class ScriptedServer : IDisposable
 {
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
     private readonly Thread _thread;

@@ -246,7 +246,7 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
     {
         public ConcurrentBag<int> Descriptors { get; } = [];
 
-        public void Keep(Userfaultfd uffd) => Descriptors.Add(uffd.Descriptor);
+        public void Keep(int id, Userfaultfd uffd) => Descriptors.Add(uffd.Descriptor);
     }
 
     private sealed class NoMemoryListener : ILogger

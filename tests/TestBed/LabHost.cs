@@ -52,6 +52,20 @@ internal sealed class LabHost
 
     public Task DisconnectAsync(string network) => _lab.ScriptAsync("cable", _lab.Name, Name, network, "out");
 
+    /// <summary>Cuts the whole host off the wire, silently; <see cref="MendAsync"/> undoes it.</summary>
+    public Task CutAsync() => _lab.ScriptAsync("link", _lab.Name, Name, "down");
+
+    public Task MendAsync() => _lab.ScriptAsync("link", _lab.Name, Name, "up");
+
+    /// <summary>Signals the processes here whose command line fits a pattern of pgrep; returns how many there were.</summary>
+    public async Task<int> SignalAsync(string signal, string pattern)
+    {
+        // The pattern's first letter in brackets: pgrep must not find the shell that has it on its own command line.
+        CommandResult result = await TryAsync(
+            "bash", "-c", "n=0; for pid in $(pgrep -f \"$2\"); do kill -\"$1\" \"$pid\" 2>/dev/null && n=$((n+1)); done; echo $n", "signal", signal, $"[{pattern[0]}]{pattern[1..]}");
+        return int.Parse(result.EnsureSuccess().Output, CultureInfo.InvariantCulture);
+    }
+
     /// <summary>Whether something listens on a TCP port here.  Looks, does not connect.</summary>
     public bool IsListening(int port)
     {

@@ -25,6 +25,13 @@ internal sealed class Migration : IAsyncDisposable
         return new Migration(process, reportFile);
     }
 
+    /// <summary>Goes on with a session whose process is dead.</summary>
+    public static Migration Resume(Lab lab, LabHost from, string session)
+    {
+        string reportFile = $"{lab.Shared}/report-{Guid.NewGuid():N}.json";
+        return new Migration(from.Start([Repository.PostCopy, "migrate", "--resume", session, "--report", reportFile]), reportFile);
+    }
+
     public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, RunningAgent to, params string[] options)
     {
         await using Migration migration = Start(lab, from, container.Id, to.Endpoint, to.TokenFile, options);

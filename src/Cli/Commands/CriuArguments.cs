@@ -13,7 +13,12 @@ internal sealed class CriuArguments
 
     private static readonly Dictionary<char, string> ShortNames = new()
     {
-        ['D'] = "images-dir", ['W'] = "work-dir", ['o'] = "log-file", ['v'] = "verbosity", ['d'] = "daemon", ['t'] = "tree",
+        ['D'] = "images-dir",
+        ['W'] = "work-dir",
+        ['o'] = "log-file",
+        ['v'] = "verbosity",
+        ['d'] = "daemon",
+        ['t'] = "tree",
     };
 
     private static readonly HashSet<string> WithoutValue = ["daemon", "page-server", "lazy-pages", "tls", "tls-no-cn-verify", "auto-dedup", "no-default-config"];

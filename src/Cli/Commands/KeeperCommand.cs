@@ -8,8 +8,10 @@ internal static class KeeperCommand
 {
     internal static Command Create()
     {
-        Command command = new("keeper", "Hold userfaultfds for an agent.") { Hidden = true };
-        command.SetAction(static _ => KeeperMain.Run());
+        Argument<string> directory = new("DIR") { Description = "The session's directory." };
+        Command command = new("keeper", "Hold userfaultfds for an agent.") { directory };
+        command.Hidden = true;
+        command.SetAction(parsed => KeeperMain.Run(parsed.GetRequiredValue(directory)));
         return command;
     }
 }

@@ -21,7 +21,7 @@ internal static class MigrationDisplay
         MigrationPhase.Discarding => "removing the source's copy",
         MigrationPhase.Done => "done",
         MigrationPhase.RollingBack => "rolling back",
-        MigrationPhase.Stalled => "stalled: the destination cannot be reached",
+        MigrationPhase.Stalled => "stalled, trying to reach the destination",
         _ => phase.ToString(),
     };
 }

@@ -46,7 +46,7 @@ internal sealed class LiveLine : IMigrationDisplay
 
     private static string Line(MigrationProgress now) => now.PagesTotal == 0
         ? MigrationDisplay.Describe(now.Phase)
-        : $"{MigrationDisplay.Describe(now.Phase)}  {Quantity.Bytes(PageSize.ToBytes(now.PagesRemaining))} owed  {Quantity.Bytes((ulong)now.BytesPerSecond)}/s  {now.Faults} faults";
+        : $"{MigrationDisplay.Describe(now.Phase)}  {Quantity.Bytes(PageSize.ToBytes(now.PagesRemaining))} owed  {Quantity.Bytes((ulong)now.BytesPerSecond)}/s  {now.Faults} faults{(now.Trouble is null ? "" : "  " + now.Trouble)}";
 
     private sealed record StrongProgress(MigrationProgress Value);
 }

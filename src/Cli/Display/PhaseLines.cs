@@ -17,7 +17,7 @@ internal sealed class PhaseLines(TextWriter output) : IMigrationDisplay
 
         _phase = value.Phase;
         string pages = value.PagesTotal == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", {value.PagesRemaining} of {value.PagesTotal} pages owed");
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{value.Elapsed.TotalSeconds,8:F3} s  {MigrationDisplay.Describe(value.Phase)}{pages}"));
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{value.Elapsed.TotalSeconds,8:F3} s  {MigrationDisplay.Describe(value.Phase)}{pages}{(value.Trouble is null ? "" : " " + value.Trouble)}"));
     }
 
     public void Dispose()

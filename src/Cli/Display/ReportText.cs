@@ -8,6 +8,15 @@ namespace PostCopy.Display;
 /// <summary>The report for a person.</summary>
 internal static class ReportText
 {
+    /// <summary>For commands that know no more than a session's name.</summary>
+    internal static string Where(MigrationOutcome outcome) => outcome switch
+    {
+        MigrationOutcome.Moved => "the container runs on the destination; nothing is left here.",
+        MigrationOutcome.RolledBack => "the container runs here.",
+        MigrationOutcome.HandedOff => "the container was handed off and is frozen here; do not resume it.",
+        _ => "the container runs nowhere any more.",
+    };
+
     internal static void Write(TextWriter output, MigrationOptions options, MigrationReport report)
     {
         string container = options.ContainerId;
@@ -27,13 +36,15 @@ internal static class ReportText
         }
 
         PageCounts pages = report.Pages;
-        Line(output, "downtime", Invariant($"{Quantity.Milliseconds(report.DowntimeMs)} (± {Quantity.Milliseconds(report.DowntimeErrorMs)}): dump {report.FreezeMs + report.DumpMs:F1}, images {report.ImagesMs:F1}, restore {report.RestoreMs:F1}"));
+        Line(output, "downtime", Invariant($"{Quantity.Milliseconds(report.DowntimeMs)} ({Error(report.DowntimeErrorMs)}): dump {report.FreezeMs + report.DumpMs:F1}, images {report.ImagesMs:F1}, restore {report.RestoreMs:F1}"));
         Line(output, "drain", Invariant($"{Quantity.Milliseconds(report.DrainMs)} at {report.RateMBps:F0} MB/s; in all {Quantity.Milliseconds(report.TotalMs)}"));
         Line(output, "memory", Invariant($"{Quantity.Bytes(PageSize.ToBytes(pages.Total))}: {pages.Pushed} pages pushed, {pages.Faulted} faulted, {pages.Zero} zero, {pages.Dropped} dropped, {pages.Resent} sent twice"));
         Line(output, "faults", Invariant($"{report.Faults.Count} waited for the source: p50 {report.Faults.P50Us:F0} µs, p99 {report.Faults.P99Us:F0} µs, longest {report.Faults.MaxUs:F0} µs"));
         Line(output, "wire", Invariant($"{Quantity.Bytes(report.BytesOnWire)}, policy {report.Policy}"));
         Line(output, "session", report.Session);
     }
+
+    private static string Error(double? errorMs) => errorMs is { } ms ? "± " + Quantity.Milliseconds(ms) : "clocks not compared";
 
     private static void Line(TextWriter output, string name, string text) =>
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {name,-9} {text}"));

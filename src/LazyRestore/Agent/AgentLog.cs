@@ -32,11 +32,29 @@ internal static partial class AgentLog
     [LoggerMessage(2008, LogLevel.Warning, "session {Session}: container {Container} was not taken: {Reason}")]
     internal static partial void NotTaken(ILogger logger, string session, string container, string reason);
 
-    [LoggerMessage(2009, LogLevel.Error, "session {Session}: container {Container} is owed {Pages} pages and cannot get them: {Reason}. Its tasks wait when they touch a missing page; nothing reads zeroes")]
+    [LoggerMessage(2009, LogLevel.Error, "session {Session}: container {Container} is owed {Pages} pages and cannot get them now: {Reason}. Its tasks wait when they touch a missing page; nothing reads zeroes")]
     internal static partial void Stalled(ILogger logger, string session, string container, long pages, string reason);
 
     [LoggerMessage(2010, LogLevel.Debug, "session {Session}: {From} + {Input} -> {To}, {Actions}")]
     internal static partial void Advanced(ILogger logger, string session, DestinationState from, DestinationInput input, DestinationState to, DestinationActions actions);
+
+    [LoggerMessage(2014, LogLevel.Warning, "session {Session}: container {Container} is built and does not run; its source went away ({Reason}). Waiting {Seconds} s for it to come back")]
+    internal static partial void LostAtTheFence(ILogger logger, string session, string container, double seconds, string reason);
+
+    [LoggerMessage(2015, LogLevel.Warning, "session {Session}: container {Container} is complete, but its source does not know yet: {Reason}")]
+    internal static partial void Unconfirmed(ILogger logger, string session, string container, string reason);
+
+    [LoggerMessage(2016, LogLevel.Information, "session {Session}: the source of container {Container} is back ({Peer}); {Pages} pages are owed")]
+    internal static partial void Reconnected(ILogger logger, string session, string container, long pages, string peer);
+
+    [LoggerMessage(2017, LogLevel.Information, "session {Session}: container {Container} is taken over from an agent that died; state {State}")]
+    internal static partial void TookOver(ILogger logger, string session, string container, DestinationState state);
+
+    [LoggerMessage(2018, LogLevel.Error, "what a dead agent left in {Directory} cannot be taken over: {Reason}")]
+    internal static partial void CannotTakeOver(ILogger logger, string directory, string reason);
+
+    [LoggerMessage(2019, LogLevel.Critical, "session {Session}: container {Container} is frozen: a child that process {Process} forked when the agent died reads zeroes where pages are missing. Only a human can say what becomes of it")]
+    internal static partial void LostChild(ILogger logger, string session, string container, string process);
 
     [LoggerMessage(2011, LogLevel.Error, "session {Session}: unexpected failure")]
     internal static partial void Unexpected(ILogger logger, Exception exception, string session);

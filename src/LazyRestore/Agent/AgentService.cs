@@ -51,6 +51,13 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             AgentLog.Insecure(logger, _options.TokenFile);
         }
 
+        // Before it listens, so that a source that comes back finds its session.
+        foreach (AgentSession session in AgentSession.FindAbandoned(_options, logger))
+        {
+            _sessions[session.Token] = session;
+            _ = RunAsync(session, session.RunRecoveredAsync);
+        }
+
         try
         {
             EndPoint[] endpoints = await listen.ResolveAsync(cancellationToken).ConfigureAwait(false);
@@ -175,7 +182,8 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         }
         else
         {
-            listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+            // Not with SocketOptionName.ReuseAddress: it sets SO_REUSEPORT too, and two agents would share the port unnoticed. Bind alone allows
+            // for connections of an earlier agent in TIME_WAIT.
             listener.Bind(endpoint);
         }
 
@@ -216,8 +224,19 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             AgentSession owner = _sessions.TryGetValue(hello.Session, out AgentSession? found)
                 ? found
                 : throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
-            owner.Attach(hello.Role, lane, proof);
+            owner.Attach(hello.Role, hello.Epoch, lane, proof);
             return;
+        }
+
+        if (_sessions.TryGetValue(hello.Session, out AgentSession? known))
+        {
+            known.Reattach(hello.Epoch, lane, proof);
+            return;
+        }
+
+        if (hello.Epoch != LaneHello.FirstEpoch)
+        {
+            throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
         }
 
         AgentSession session = new(hello.Session, _options, logger);
@@ -245,14 +264,14 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             throw;
         }
 
-        _ = RunAsync(session, lane);
+        _ = RunAsync(session, () => session.RunAsync(lane));
     }
 
-    private async Task RunAsync(AgentSession session, SocketLane lane)
+    private async Task RunAsync(AgentSession session, Func<Task> run)
     {
         try
         {
-            await session.RunAsync(lane).ConfigureAwait(false);
+            await run().ConfigureAwait(false);
         }
         catch (Exception e)
         {

@@ -27,6 +27,15 @@ internal sealed partial class AgentSession
         (DestinationState next, DestinationActions actions) = DestinationHandOff.On(_state, input);
         AgentLog.Advanced(_logger, Token.Name, _state, input, next, actions);
         _state = next;
+        TellStatus();
+        if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
+        {
+            await AdvanceAsync(follows).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<DestinationInput?> PerformAsync(DestinationActions actions)
+    {
         DestinationInput? follows = null;
 
         if (actions.HasFlag(DestinationActions.Build))
@@ -42,17 +51,17 @@ internal sealed partial class AgentSession
 
         if (actions.HasFlag(DestinationActions.RecordMayRun))
         {
-            follows = Record("may-run");
+            follows = Record(MayRunWord);
         }
 
         if (actions.HasFlag(DestinationActions.RecordNeverRan))
         {
-            follows = Record("never-ran");
+            follows = Record(NeverRanWord);
         }
 
         if (actions.HasFlag(DestinationActions.RecordReturned))
         {
-            _criu!.Hook.Returned.Write("never-ran");
+            _criu!.Hook.Returned.Write(NeverRanWord);
         }
 
         if (actions.HasFlag(DestinationActions.OpenFence))
@@ -75,25 +84,23 @@ internal sealed partial class AgentSession
 
         if (actions.HasFlag(DestinationActions.SayDrained))
         {
+            _criu!.Hook.Drained.Write(CompleteWord);
             TrySend(FrameKind.Drained, DrainedMessage());
             AgentLog.Complete(_logger, Token.Name, _container.ContainerId);
         }
 
-        if (follows is { } recorded)
-        {
-            await AdvanceAsync(recorded).ConfigureAwait(false);
-        }
+        return follows;
     }
 
     private DestinationInput Record(string word) =>
-        _criu!.Hook.Decision.Write(word) == "may-run" ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
+        _criu!.Hook.Decision.Write(word) == MayRunWord ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
 
     // What is lost here the source asks for again, or finds out by the same record.
     private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)
     {
         try
         {
-            _control!.Send(kind, body);
+            _control?.Send(kind, body);
         }
         catch (ControlEndedException)
         {
@@ -106,6 +113,7 @@ internal sealed partial class AgentSession
         RuncCommand runc = new(_options.RuncRoot);
         _built.RestoreStartedUs = WallClock.NowUs;
         _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
+        Save(_record! with { Restore = ProcessIdentity.Of(_restore.Pid) });
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);
         _ = PumpSocketAsync();
@@ -142,6 +150,8 @@ internal sealed partial class AgentSession
             case CriuStep.PostRestore:
                 _built.BuiltUs = step.AtUs;
                 _initPid = step.InitPid;
+                _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
+                Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
                 _keeper!.Watch(step.InitPid);
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();
@@ -167,6 +177,8 @@ internal sealed partial class AgentSession
     {
         if (_state == DestinationState.Asking && (!_container.StopCopy || _drained))
         {
+            _asked = true;
+            _criu!.Hook.Asked.Write("asked");
             TrySend(FrameKind.Ask);
         }
         else if (_state == DestinationState.Running && _drained && _restored)
@@ -202,37 +214,11 @@ internal sealed partial class AgentSession
         }
     }
 
-    /// <summary>Something is gone that pages come through. Before the hand-off that ends the attempt; after it, tasks wait.</summary>
-    private async Task LoseAsync(string reason)
-    {
-        switch (_state)
-        {
-            case DestinationState.Receiving or DestinationState.Building or DestinationState.Asking:
-                _errors.Add(reason);
-                await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
-                break;
-            case DestinationState.MayRun or DestinationState.Running when !_drained:
-                _errors.Add(reason);
-                AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
-                TrySend(FrameKind.Failed, new Failed { Error = reason });
-                WatchContainer();
-                break;
-            default:
-                break;
-        }
-    }
-
-    /// <summary>A stalled session ends when the container does: there is nothing left to be served then.</summary>
-    private void WatchContainer() => _ = ((Func<Task>)(async () =>
-    {
-        await ProcessEnd.WaitAsync(_initPid).ConfigureAwait(false);
-        Post(new SessionEvent.ContainerDied());
-    }))();
-
     /// <summary>Refuses at the fence, which makes CRIU kill the copy, and removes what is left.</summary>
     private async Task DestroyAsync()
     {
-        if (_restore is null)
+        Task? ended = _restore?.WaitAsync(CancellationToken.None) ?? _record?.Restore.WaitForEndAsync();
+        if (ended is null)
         {
             return;
         }
@@ -242,7 +228,10 @@ internal sealed partial class AgentSession
         {
             // Should CRIU not have come to the fence yet, the answer waits for it.
             _criu!.Hook.Answer(yes: false);
-            await _restore.WaitAsync(deadline.Token).ConfigureAwait(false);
+            // No task of it will ever run, so what its memory holds matters no more; but CRIU must not wait for pages that do not come.
+            _lanes.BeginEpoch(_epoch);
+            await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
+            await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await new RuncCommand(_options.RuncRoot).DeleteAsync(_container.ContainerId, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
@@ -253,8 +242,14 @@ internal sealed partial class AgentSession
 
     private Drained DrainedMessage()
     {
-        FaultCounters counters = _memory!.Counters;
-        LatencyHistogram latency = _memory.FaultLatency;
+        if (_memory is not { } memory)
+        {
+            // An agent that came after it was complete was not there to count.
+            return new Drained { DrainedUs = WallClock.NowUs };
+        }
+
+        FaultCounters counters = memory.Counters;
+        LatencyHistogram latency = memory.FaultLatency;
         return new Drained
         {
             PushedPages = (ulong)counters.InstalledByPush,

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
+using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 using PostCopy.Check;
 using PostCopy.Control;
@@ -34,19 +35,29 @@ internal sealed partial class AgentSession
     private readonly SemaphoreSlim _messageSlots = new(MaxUnhandledMessages);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PageLaneThreads _lanes;
+    private readonly Lock _reattaching = new();
     private readonly List<string> _errors = [];
     private ControlChannel? _control;
     private Prepare _container = new();
     private CriuSession? _criu;
     private KeeperProcess? _keeper;
+    private EventJournal? _journal;
     private LazyPagesSocket? _socket;
     private LazyMemory? _memory;
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
+    private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
     private bool _linkLost;
+    private bool _asked;
+    private bool _sourceSaidNo;
+    private bool _sourceSaidGoodbye;
+    private uint _epoch = LaneHello.FirstEpoch;
+    private bool _isOver;
+    private string _peer = "";
+    private ulong _pagesTotal;
 
     internal AgentSession(SessionToken token, AgentOptions options, ILogger logger)
     {
@@ -54,6 +65,7 @@ internal sealed partial class AgentSession
         _options = options;
         _logger = logger;
         _lanes = new PageLaneThreads(Post);
+        _lanes.BeginEpoch(_epoch);
     }
 
     internal SessionToken Token { get; }
@@ -62,7 +74,24 @@ internal sealed partial class AgentSession
     internal Task Ended => _ended.Task;
 
     /// <summary>A page lane of the source. Throws <see cref="ProtocolException"/> when the session has one of this role already.</summary>
-    internal void Attach(LaneRole role, SocketLane lane, byte[] proof) => _lanes.Attach(role, lane, proof);
+    internal void Attach(LaneRole role, uint epoch, SocketLane lane, byte[] proof) => _lanes.Attach(role, epoch, lane, proof);
+
+    /// <summary>The source has connected anew: its lanes take the place of those there were, of which it may know more than this side.</summary>
+    internal void Reattach(uint epoch, SocketLane lane, byte[] proof)
+    {
+        lock (_reattaching)
+        {
+            if (_isOver || epoch <= _epoch)
+            {
+                throw new ProtocolException(WireErrorCode.Session, _isOver ? "the session is ending" : $"the session has a connection of epoch {_epoch} already");
+            }
+
+            _epoch = epoch;
+            _lanes.BeginEpoch(epoch);
+            LaneOpening.Acknowledge(lane, proof);
+            Post(new SessionEvent.Reconnected(new ControlChannel(lane, Token.Name)));
+        }
+    }
 
     /// <summary>The agent is to stop: what has not been handed off is given back; what has been is completed first.</summary>
     internal void AskToStop() => Post(new SessionEvent.GiveUp("the agent on the destination is being stopped"));
@@ -77,7 +106,7 @@ internal sealed partial class AgentSession
         {
             if (await PrepareAsync().ConfigureAwait(false))
             {
-                _ = PumpMessagesAsync();
+                _ = PumpMessagesAsync(_control);
                 await HandleEventsAsync().ConfigureAwait(false);
             }
         }
@@ -92,14 +121,19 @@ internal sealed partial class AgentSession
         }
         finally
         {
-            try
-            {
-                await CleanUpAsync().ConfigureAwait(false);
-            }
-            finally
-            {
-                _ended.SetResult();
-            }
+            await EndAsync().ConfigureAwait(false);
+        }
+    }
+
+    private async Task EndAsync()
+    {
+        try
+        {
+            await CleanUpAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _ended.SetResult();
         }
     }
 
@@ -126,6 +160,7 @@ internal sealed partial class AgentSession
             throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: no Prepare came within {_options.StepDeadline.TotalSeconds} s");
         }
 
+        _peer = _control.Lane.Peer;
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
         Prepared answer = await ArrivalChecks.RunAsync(_container, _options, deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
@@ -154,24 +189,27 @@ internal sealed partial class AgentSession
     private void SetUp()
     {
         string program = _options.KeeperProgram ?? throw new IOException("the agent does not know its own program (KeeperProgram): it cannot start a keeper");
-        _criu = new CriuSession(_options.StateDirectory, $"{Token.Name}-destination", _container.TcpEstablished, _container.CriuConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, Token.Name + DestinationSuffix, _container.TcpEstablished, _container.CriuConfig);
         _inbox = new ImageInbox(_criu.ImageDirectory);
-        _keeper = new KeeperProcess(program);
+        _journal = EventJournal.Create(Path.Combine(_criu.Directory, KeeperProtocol.JournalName));
+        _keeper = new KeeperProcess(program, _criu.Directory);
+        Save(new DestinationRecord { Token = Token.ToHex(), Prepare = _container.ToByteArray(), Peer = _peer });
     }
 
-    private async Task PumpMessagesAsync()
+    private async Task PumpMessagesAsync(ControlChannel control)
     {
         try
         {
             while (true)
             {
                 await _messageSlots.WaitAsync().ConfigureAwait(false);
-                Post(new SessionEvent.Message(await _control!.ReceiveAsync(CancellationToken.None).ConfigureAwait(false)));
+                Post(new SessionEvent.Message(await control.ReceiveAsync(CancellationToken.None).ConfigureAwait(false)));
             }
         }
         catch (ControlEndedException e)
         {
-            Post(new SessionEvent.LinkLost(e.Message));
+            _messageSlots.Release();
+            Post(new SessionEvent.LinkLost(control, e.Message));
         }
     }
 
@@ -203,7 +241,26 @@ internal sealed partial class AgentSession
     /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
     private TimeSpan StepDeadlineOfAll => _container.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
 
-    private bool IsOver => _state == DestinationState.Done || (_linkLost && _state is DestinationState.NeverRan or DestinationState.Complete);
+    /// <summary>
+    /// Whether nobody will ask about this session again. A source that asked may not have heard the answer, and goes by it: so what became of the
+    /// copy is kept until the source is known to know.
+    /// </summary>
+    private bool IsOver => _state switch
+    {
+        DestinationState.Done => true,
+        DestinationState.NeverRan => _linkLost && (!_asked || _sourceSaidNo || _sourceSaidGoodbye),
+        _ => false,
+    };
+
+    private void TellProgress()
+    {
+        if (_memory is { } memory && !_drained && !_linkLost)
+        {
+            TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+        }
+    }
+
+    private bool NeedsPages => _state is not (DestinationState.NeverRan or DestinationState.Complete or DestinationState.Done);
 
     private async Task HandleAsync(SessionEvent what)
     {
@@ -221,18 +278,21 @@ internal sealed partial class AgentSession
                 break;
             case SessionEvent.Drained:
                 _drained = true;
+                _awake?.Dispose();
                 _drainedUs = WallClock.NowUs;
                 await AskOrFinishAsync().ConfigureAwait(false);
                 break;
-            case SessionEvent.LinkLost { Reason: var reason }:
-                _linkLost = true;
-                await LoseAsync($"the connection to the source ended: {reason}").ConfigureAwait(false);
+            case SessionEvent.LinkLost { Control: var control, Reason: var reason } when control == _control && !_linkLost:
+                await LoseLinkAsync($"the connection to the source ended: {reason}").ConfigureAwait(false);
                 break;
-            case SessionEvent.LaneBroken { Reason: var reason }:
-                await LoseAsync(reason).ConfigureAwait(false);
+            case SessionEvent.LaneBroken { Epoch: var epoch, Reason: var reason } when epoch == _epoch && !_linkLost && NeedsPages:
+                await LoseLinkAsync(reason).ConfigureAwait(false);
+                break;
+            case SessionEvent.Reconnected { Control: var control }:
+                await ReconnectAsync(control).ConfigureAwait(false);
                 break;
             case SessionEvent.MemoryFailed { Reason: var reason }:
-                await LoseAsync(reason).ConfigureAwait(false);
+                await LoseMemoryAsync(reason).ConfigureAwait(false);
                 break;
             case SessionEvent.ContainerDied:
                 // Whoever needed the missing pages is gone: nothing is owed any more.
@@ -243,8 +303,9 @@ internal sealed partial class AgentSession
                 _errors.Add(reason);
                 await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
                 break;
-            case SessionEvent.Tick when _memory is { } memory && !_drained && !_linkLost:
-                TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+            case SessionEvent.Tick:
+                TellStatus();
+                TellProgress();
                 break;
             default:
                 break;
@@ -264,10 +325,11 @@ internal sealed partial class AgentSession
                 ReadImages();
                 await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);
                 break;
-            case FrameKind.Decision:
-                await AdvanceAsync(message.As<Control.Messages.Decision>().MayRun ? DestinationInput.PeerSaysYes : DestinationInput.PeerSaysNo).ConfigureAwait(false);
+            case FrameKind.Decision when message.As<Control.Messages.Decision>().MayRun:
+                await AdvanceAsync(DestinationInput.PeerSaysYes).ConfigureAwait(false);
                 break;
-            case FrameKind.Cancel:
+            case FrameKind.Decision or FrameKind.Cancel:
+                _sourceSaidNo = true;
                 await AdvanceAsync(DestinationInput.PeerSaysNo).ConfigureAwait(false);
                 break;
             case FrameKind.Discarded:
@@ -284,21 +346,45 @@ internal sealed partial class AgentSession
     /// <summary>From the images: which pages are owed. From here on page lanes are served.</summary>
     private void ReadImages()
     {
+        MakeMemory();
+        _socket = new LazyPagesSocket(_criu!.WorkDirectory, _memory!.Add);
+        _lanes.Start(_memory);
+    }
+
+    private void MakeMemory()
+    {
         OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
-        _memory = new LazyMemory(owed.Ranges, _lanes.Demand, _keeper!, _logger);
-        _memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
+        _pagesTotal = owed.TotalPages;
+        LazyMemory memory = new(owed.Ranges, _lanes.Demand, _keeper!, _logger, _journal);
+        memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
         _ = ((Func<Task>)(async () =>
         {
-            await _memory.Drained.ConfigureAwait(false);
+            await memory.Drained.ConfigureAwait(false);
             Post(new SessionEvent.Drained());
         }))();
-        _socket = new LazyPagesSocket(_criu.WorkDirectory, _memory.Add);
-        _lanes.Start(_memory);
+        _memory = memory;
         _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
+    }
+
+    private void Save(DestinationRecord record)
+    {
+        _record = record;
+        record.Save(_criu!.Directory);
     }
 
     private async Task CleanUpAsync()
     {
+        _awake?.Dispose();
+        lock (_reattaching)
+        {
+            _isOver = true;
+        }
+
+        while (_events.Reader.TryRead(out SessionEvent? unheard))
+        {
+            (unheard as SessionEvent.Reconnected)?.Control.Dispose();
+        }
+
         if (_ticks is { } ticks)
         {
             await ticks.DisposeAsync().ConfigureAwait(false);
@@ -313,15 +399,10 @@ internal sealed partial class AgentSession
         bool owed = _state is DestinationState.MayRun or DestinationState.Running && !_drained && !_containerDied;
         _lanes.Dispose();
         _socket?.Dispose();
-        _memory?.Dispose();
-        if (_keeper is not null)
-        {
-            await LetGoAsync(_keeper, owed).ConfigureAwait(false);
-        }
-
+        await LetMemoryGoAsync(owed).ConfigureAwait(false);
         _inbox?.Dispose();
-        _control!.Close();
-        _control.Dispose();
+        _control?.Close();
+        _control?.Dispose();
         if (_criu is not null)
         {
             _criu.Dispose();
@@ -336,8 +417,15 @@ internal sealed partial class AgentSession
     /// Ends the keeper, unless pages are owed that this session cannot fetch any more: then it goes on holding the userfaultfds, so that tasks wait
     /// for them instead of reading zeroes, until the container is dead.
     /// </summary>
-    private async Task LetGoAsync(KeeperProcess keeper, bool owed)
+    private async Task LetMemoryGoAsync(bool owed)
     {
+        _memory?.Dispose();
+        KeeperProcess? keeper = Interlocked.Exchange(ref _keeper, null);
+        if (keeper is null)
+        {
+            return;
+        }
+
         try
         {
             if (owed)
@@ -349,13 +437,14 @@ internal sealed partial class AgentSession
                 await keeper.ReleaseAsync().ConfigureAwait(false);
             }
         }
-        catch (LinuxException e)
+        catch (Exception e) when (e is LinuxException or System.Net.Sockets.SocketException)
         {
-            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper (pid {keeper.Pid}) does not answer: {e.Message}");
+            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper does not answer: {e.Message}");
         }
         finally
         {
             keeper.Dispose();
+            _journal?.Dispose();
         }
     }
 }

@@ -7,23 +7,32 @@ using PostCopy.Wire;
 
 namespace PostCopy.Agent;
 
-/// <summary>A session's demand and push lane on this side, each with a thread that receives from it.</summary>
+/// <summary>
+/// A session's demand and push lane on this side, each with a thread that receives from it. When the source connects anew, a new epoch begins: the
+/// lanes of the one before are dropped.
+/// </summary>
 internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<LaneRole, SocketLane> _lanes = [];
     private readonly List<Thread> _threads = [];
     private LazyMemory? _memory;
+    private uint _epoch;
     private bool _closing;
 
     /// <summary>Where faults ask for their pages.</summary>
     internal DemandLane Demand { get; } = new();
 
     /// <summary>Takes a lane and acknowledges it. Throws <see cref="ProtocolException"/> when there is one of this role, or the session is ending.</summary>
-    internal void Attach(LaneRole role, SocketLane lane, byte[] proof)
+    internal void Attach(LaneRole role, uint epoch, SocketLane lane, byte[] proof)
     {
         lock (_lock)
         {
+            if (epoch != _epoch)
+            {
+                throw new ProtocolException(WireErrorCode.Session, $"the session's control lane is of epoch {_epoch}, this {role} lane of {epoch}");
+            }
+
             if (_closing || !_lanes.TryAdd(role, lane))
             {
                 throw new ProtocolException(WireErrorCode.Session, _closing ? "the session is ending" : $"the session has a {role} lane already");
@@ -34,6 +43,17 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
             {
                 Run(role, lane);
             }
+        }
+    }
+
+    /// <summary>Drops the lanes there are. From now on those of a later connection are taken.</summary>
+    internal void BeginEpoch(uint epoch)
+    {
+        lock (_lock)
+        {
+            _epoch = epoch;
+            DropLanes();
+            _threads.RemoveAll(static thread => !thread.IsAlive);
         }
     }
 
@@ -56,35 +76,45 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         lock (_lock)
         {
             _closing = true;
-            foreach (SocketLane lane in _lanes.Values)
-            {
-                lane.Abort();
-            }
+            DropLanes();
         }
 
         _threads.ForEach(static thread => thread.Join());
+    }
+
+    private void DropLanes()
+    {
         // The fault thread may still ask.
         Demand.Detach();
         foreach (SocketLane lane in _lanes.Values)
         {
-            lane.Dispose();
+            lane.Abort();
+            if (_memory is null)
+            {
+                lane.Dispose();
+            }
         }
+
+        _lanes.Clear();
     }
 
     private void Run(LaneRole role, SocketLane lane)
     {
+        uint epoch = _epoch;
         PageReceiver receiver = new(lane, _memory!);
-        Thread thread = new(() => Receive(role, lane, receiver)) { IsBackground = true, Name = $"{role} lane" };
+        Thread thread = new(() => Receive(role, epoch, lane, receiver)) { IsBackground = true, Name = $"{role} lane" };
         _threads.Add(thread);
         if (role == LaneRole.Demand)
         {
             Demand.Attach(lane);
+            // After a reconnection the answers to what was asked before do not come.
+            _memory!.RepeatRequests();
         }
 
         thread.Start();
     }
 
-    private void Receive(LaneRole role, SocketLane lane, PageReceiver receiver)
+    private void Receive(LaneRole role, uint epoch, SocketLane lane, PageReceiver receiver)
     {
         // Not being permitted to is no error: faults then wait a little longer.
         _ = FaultPriority.TryRaise();
@@ -111,11 +141,14 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
             lane.Abort();
         }
 
+        // Whoever else would use it has stopped by now.
+        Demand.Detach(lane);
+        lane.Dispose();
         lock (_lock)
         {
-            if (!_closing)
+            if (!_closing && epoch == _epoch)
             {
-                post(new SessionEvent.LaneBroken(reason));
+                post(new SessionEvent.LaneBroken(epoch, reason));
             }
         }
     }

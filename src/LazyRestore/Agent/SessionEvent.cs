@@ -10,11 +10,14 @@ internal abstract record SessionEvent
     /// <summary>The source said something.</summary>
     internal sealed record Message(ControlMessage Value) : SessionEvent;
 
-    /// <summary>The control lane ended.</summary>
-    internal sealed record LinkLost(string Reason) : SessionEvent;
+    /// <summary>A control lane ended.</summary>
+    internal sealed record LinkLost(ControlChannel Control, string Reason) : SessionEvent;
+
+    /// <summary>The source has connected anew.</summary>
+    internal sealed record Reconnected(ControlChannel Control) : SessionEvent;
 
     /// <summary>A page lane cannot go on.</summary>
-    internal sealed record LaneBroken(string Reason) : SessionEvent;
+    internal sealed record LaneBroken(uint Epoch, string Reason) : SessionEvent;
 
     /// <summary>CRIU came to a step.</summary>
     internal sealed record Step(CriuStep Value) : SessionEvent;

@@ -9,5 +9,7 @@ internal interface IUserfaultfdKeeper
     /// Called with every descriptor, forked children's too, before anything else is done with it. For a forked child that is on the fault thread
     /// and with the parent's installers stopped: be quick.
     /// </summary>
-    void Keep(Userfaultfd uffd);
+    /// <param name="id">A number by which a later process can ask for it: 1, 2, 3... in no particular order.</param>
+    /// <param name="uffd">Stays the caller's.</param>
+    void Keep(int id, Userfaultfd uffd);
 }

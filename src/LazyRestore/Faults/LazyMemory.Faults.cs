@@ -9,7 +9,7 @@ namespace PostCopy.Faults;
 internal sealed partial class LazyMemory
 {
     /// <summary>Messages of one read. They are applied in order under one hold of the lock, so a fork among them is no special case.</summary>
-    private const int EventsPerRead = 16;
+    private const int EventsPerRead = EventJournal.BatchEvents;
 
     private static readonly TimeSpan ReadErrorPause = TimeSpan.FromMilliseconds(10);
 
@@ -74,11 +74,17 @@ internal sealed partial class LazyMemory
                 return 0;
             }
 
-            count = space.Uffd.ReadEvents(_events, out errno);
+            _journal?.BeginBatch(space.Id);
+            Span<UffdEvent> events = _journal is null ? _events : _journal.Incoming;
+            count = space.Uffd.ReadEvents(events, out errno);
             for (int i = 0; i < count; i++)
             {
-                dropped += Apply(space, in _events[i]);
+                _events[i] = events[i];
+                dropped += Apply(space, in _events[i], out int child);
+                _journal?.Applied(i, child);
             }
+
+            _journal?.EndBatch();
         }
         finally
         {
@@ -110,8 +116,9 @@ internal sealed partial class LazyMemory
     }
 
     /// <summary>Follows a change of the address space in the ledger; returns how many owed pages it made needless.</summary>
-    private long Apply(AddressSpace space, in UffdEvent message)
+    private long Apply(AddressSpace space, in UffdEvent message, out int child)
     {
+        child = 0;
         switch (message.Kind)
         {
             case UffdEventKind.PageFault:
@@ -124,7 +131,7 @@ internal sealed partial class LazyMemory
             case UffdEventKind.Remap:
                 return space.Owed.Move(message.RemapFrom, message.RemapTo, message.RemapBytes);
             case UffdEventKind.Fork:
-                Fork(space, new Userfaultfd(message.ForkedDescriptor));
+                child = Fork(space, new Userfaultfd(message.ForkedDescriptor));
                 return 0;
             default:
                 throw new InvalidDataException($"userfaultfd of process {space.Process.Pid} sent an unknown event {(byte)message.Kind:x}");
@@ -135,23 +142,24 @@ internal sealed partial class LazyMemory
     /// A child was forked. It becomes a member before the parent's installers may go on: the kernel answers them EAGAIN from the fork to the read of
     /// its event, so every page goes to the parent either before the fork, and to the child through copy-on-write, or after this, and to both.
     /// </summary>
-    private void Fork(AddressSpace parent, Userfaultfd uffd)
+    private int Fork(AddressSpace parent, Userfaultfd uffd)
     {
+        int id = Interlocked.Increment(ref _lastId);
         try
         {
-            _keeper.Keep(uffd);
+            _keeper.Keep(id, uffd);
         }
-        catch (Exception exception)
+        catch (LinuxException exception)
         {
             FaultsLog.NotKept(_logger, exception, parent.Process.Pid);
-            Fail(exception);
         }
 
         OwedPages owed = parent.Owed.Clone();
         Counters.AddOwed(owed.Remaining);
         Counters.AddFork();
-        Serve(new AddressSpace(Interlocked.Increment(ref _lastId), parent.Process, uffd, owed));
+        Serve(new AddressSpace(id, parent.Process, uffd, owed));
         FaultsLog.Forked(_logger, parent.Process.Pid, owed.Remaining);
+        return id;
     }
 
     private void Resolve(AddressSpace space, ulong address, long timestamp)

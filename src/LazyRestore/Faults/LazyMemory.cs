@@ -23,6 +23,7 @@ internal sealed partial class LazyMemory : IDisposable
     private readonly IPageRequester _requester;
     private readonly IUserfaultfdKeeper _keeper;
     private readonly ILogger _logger;
+    private readonly EventJournal? _journal;
     private readonly Epoll _epoll = new();
     private readonly Thread _faultThread;
     private readonly ManualResetEventSlim _restoreFinished = new();
@@ -35,9 +36,11 @@ internal sealed partial class LazyMemory : IDisposable
     /// <param name="requester">Asks the source for a page that a task waits for.</param>
     /// <param name="keeper">Gets every userfaultfd first.</param>
     /// <param name="logger">Hears of changes of state, never of single pages.</param>
+    /// <param name="journal">For whoever has to go on should this process die; not disposed of here.</param>
     public LazyMemory(
-        IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed, IPageRequester requester, IUserfaultfdKeeper keeper, ILogger logger)
+        IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed, IPageRequester requester, IUserfaultfdKeeper keeper, ILogger logger, EventJournal? journal = null)
     {
+        _journal = journal;
         _requester = requester;
         _keeper = keeper;
         _logger = logger;
@@ -71,14 +74,16 @@ internal sealed partial class LazyMemory : IDisposable
     /// <exception cref="ArgumentException">The process already has one.</exception>
     public void Add(ImagePid pid, Userfaultfd uffd)
     {
-        _keeper.Keep(uffd);
+        int id = Interlocked.Increment(ref _lastId);
+        _keeper.Keep(id, uffd);
         DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
         if (process.HasArrived)
         {
             throw new ArgumentException($"process {pid} has a userfaultfd already", nameof(pid));
         }
 
-        Serve(new AddressSpace(Interlocked.Increment(ref _lastId), process, uffd, new OwedPages(process.Layout)));
+        _journal?.AppendAdded(id, pid);
+        Serve(new AddressSpace(id, process, uffd, new OwedPages(process.Layout)));
     }
 
     /// <summary>CRIU has registered all memory, so pages that no task asked for may be installed from now on.</summary>
@@ -97,6 +102,9 @@ internal sealed partial class LazyMemory : IDisposable
         _restoreFinished.Set();
         CompleteWhenDrained();
     }
+
+    /// <summary>The processes that were owed pages at the start.</summary>
+    public IReadOnlyCollection<ImagePid> Processes => _processes.Keys;
 
     /// <summary>The pages of a process that it or a child forked since is still owed, by dump-time address: what a resumed session asks for.</summary>
     public IReadOnlyList<PageRange> StillOwed(ImagePid pid)

@@ -1,20 +1,34 @@
+using System.Net.Sockets;
 using Mono.Unix.Native;
+using PostCopy.Faults;
 using PostCopy.Linux;
+using PostCopy.Userfault;
 
 namespace PostCopy.Keeper;
 
-/// <summary>The keeper's side: <c>postcopy keeper</c>, started by the agent with a socket as descriptor 3. Not for people.</summary>
+/// <summary>The keeper's side: <c>postcopy keeper DIR</c>, started by the agent with a socket as descriptor 3. Not for people.</summary>
 public static class KeeperMain
 {
     /// <summary>
-    /// Holds what it is given until it is told to let go, or the container is dead. Returns the exit code 0.
+    /// Holds what it is given until it is told to let go, or the container is dead; gives it to the agent that follows a dead one. Returns the exit
+    /// code 0.
     /// </summary>
-    public static int Run()
+    /// <param name="directory">The session's directory.</param>
+    public static int Run(string directory)
     {
         KeeperCgroup.Enter();
         try
         {
-            Hold();
+            using Socket listener = new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
+            listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(directory, KeeperProtocol.SocketName)));
+            listener.Listen(1);
+            Held held = new(directory, listener);
+            held.HoldOn();
+            if (held.MustPutAway)
+            {
+                Directory.Delete(directory, recursive: true);
+            }
+
             return 0;
         }
         finally
@@ -23,64 +37,124 @@ public static class KeeperMain
         }
     }
 
-    private static void Hold()
+    private sealed class Held(string directory, Socket listener)
     {
-        int container = -1;
-        bool agentLives = true;
-        HeldMemory memory = new();
-        while (true)
+        /// <summary>How often an orphan looks whether address spaces are gone: the kernel announces it to nobody.</summary>
+        private const int LookEveryMs = 1000;
+
+        private readonly List<(int Id, int Descriptor)> _userfaultfds = [];
+        private int _agent = KeeperProtocol.SocketDescriptor;
+        private Socket? _laterAgent;
+        private int _container = -1;
+        private int _containerPid;
+        private bool _nobodyFollows;
+        private bool _watchesAddressSpaces;
+
+        /// <summary>Whether nobody else is left to remove the directory.</summary>
+        internal bool MustPutAway => _nobodyFollows && _agent < 0;
+
+        internal void HoldOn()
         {
-            Pollfd[] waits =
-            [
-                new Pollfd { fd = agentLives ? KeeperProtocol.SocketDescriptor : -1, events = PollEvents.POLLIN },
-                new Pollfd { fd = container, events = PollEvents.POLLIN },
-            ];
-            if (Syscall.poll(waits, !agentLives && memory.IsWatched ? HeldMemory.LookEveryMs : -1) < 0)
+            while (true)
             {
-                continue;
-            }
+                Pollfd[] waits =
+                [
+                    new Pollfd { fd = _agent, events = PollEvents.POLLIN },
+                    new Pollfd { fd = _container, events = PollEvents.POLLIN },
+                    new Pollfd { fd = _agent < 0 ? (int)listener.SafeHandle.DangerousGetHandle() : -1, events = PollEvents.POLLIN },
+                ];
+                if (Syscall.poll(waits, _agent < 0 && _watchesAddressSpaces ? LookEveryMs : -1) < 0)
+                {
+                    continue;
+                }
 
-            // A pidfd becomes readable when its process has died (pidfd_open(2)).
-            if (container >= 0 && waits[1].revents != 0)
-            {
-                return;
-            }
+                // A pidfd becomes readable when its process has died (pidfd_open(2)).
+                bool containerDied = _container >= 0 && waits[1].revents != 0;
+                if (containerDied || (_agent >= 0 && waits[0].revents != 0 && !Take()))
+                {
+                    return;
+                }
 
-            if (agentLives && waits[0].revents != 0 && !Take(ref container, ref agentLives, memory))
-            {
-                return;
-            }
+                if (_agent < 0 && _watchesAddressSpaces)
+                {
+                    if (!_userfaultfds.Exists(static held => new Userfaultfd(held.Descriptor).IsAlive))
+                    {
+                        return;
+                    }
+                }
+                else if (_agent < 0 && _container < 0)
+                {
+                    // Nothing has run here yet: CRIU's own end takes what it built with it.
+                    return;
+                }
 
-            if (!agentLives && container < 0 && !(memory.IsWatched && memory.IsAnyAlive()))
-            {
-                // Nothing has run here yet, and CRIU's own end takes what it built with it; or all that ran is gone.
-                return;
+                if (_agent < 0 && waits[2].revents != 0)
+                {
+                    HandOver();
+                }
             }
         }
-    }
 
-    private static bool Take(ref int container, ref bool agentLives, HeldMemory memory)
-    {
-        Span<byte> what = stackalloc byte[1];
-        int received = DescriptorSocket.Receive(KeeperProtocol.SocketDescriptor, what, out int descriptor);
-        if (received == 0)
+        /// <summary>False when told to let go.</summary>
+        private bool Take()
         {
-            agentLives = false;
-            return true;
+            if (!KeeperProtocol.TryReceive(_agent, out byte kind, out int number, out int descriptor))
+            {
+                AgentDied();
+                return true;
+            }
+
+            switch (kind)
+            {
+                case KeeperProtocol.Hold:
+                    _userfaultfds.Add((number, descriptor));
+                    break;
+                case KeeperProtocol.Container:
+                    (_container, _containerPid) = (descriptor, number);
+                    break;
+                case KeeperProtocol.NobodyFollows:
+                    _nobodyFollows = true;
+                    break;
+                case KeeperProtocol.TasksRun:
+                    _watchesAddressSpaces = true;
+                    break;
+                default:
+                    break;
+            }
+
+            return kind != KeeperProtocol.Release;
         }
 
-        if (what[0] == KeeperProtocol.Container)
+        private void AgentDied()
         {
-            container = descriptor;
+            _agent = -1;
+            _laterAgent?.Dispose();
+            _laterAgent = null;
+            using EventJournal journal = EventJournal.Open(Path.Combine(directory, KeeperProtocol.JournalName));
+            if (_containerPid > 0 && journal.HasPendingFork)
+            {
+                // The agent died between the kernel's word of a fork and handing us the child's userfaultfd: what the child lacks would read as zeroes.
+                FreezerCgroup.Of(_containerPid).Freeze();
+            }
         }
 
-        // A held userfaultfd needs nothing but to stay open.
-        memory.IsWatched |= what[0] == KeeperProtocol.AddressSpaces;
-        if (what[0] == KeeperProtocol.Hold)
+        private void HandOver()
         {
-            memory.Add(descriptor);
-        }
+            _laterAgent = listener.Accept();
+            _agent = (int)_laterAgent.SafeHandle.DangerousGetHandle();
+            try
+            {
+                foreach ((int id, int descriptor) in _userfaultfds)
+                {
+                    KeeperProtocol.Send(_agent, KeeperProtocol.Hold, id, descriptor);
+                }
 
-        return what[0] != KeeperProtocol.Release;
+                KeeperProtocol.Send(_agent, KeeperProtocol.ThatIsAll, _userfaultfds.Count, -1);
+            }
+            catch (LinuxException)
+            {
+                AgentDied();
+            }
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using Mono.Unix.Native;
 using PostCopy.Faults;
 using PostCopy.Linux;
@@ -13,11 +14,15 @@ namespace PostCopy.Keeper;
 internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
 {
     private readonly int _socket;
-    private readonly ChildProcess _child;
+    private readonly Socket? _connection;
+    private readonly ChildProcess? _child;
     private int _closed;
 
-    /// <summary>Starts a keeper: <paramref name="program"/> run with the one argument <c>keeper</c>, in a session and, if it can, a cgroup of its own.</summary>
-    internal KeeperProcess(string program)
+    /// <summary>
+    /// Starts a keeper: <paramref name="program"/> run with the arguments <c>keeper</c> and the session's directory, in a session and, if it can, a
+    /// cgroup of its own.
+    /// </summary>
+    internal KeeperProcess(string program, string directory)
     {
         if (Syscall.socketpair(UnixAddressFamily.AF_UNIX, UnixSocketType.SOCK_SEQPACKET, UnixSocketFlags.SOCK_CLOEXEC, 0, out int ours, out int theirs) != 0)
         {
@@ -26,7 +31,7 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
 
         try
         {
-            _child = ChildProcess.Start(program, ["keeper"], descriptors: [new ChildDescriptor(theirs, KeeperProtocol.SocketDescriptor)], workingDirectory: "/", newSession: true);
+            _child = ChildProcess.Start(program, ["keeper", directory], descriptors: [new ChildDescriptor(theirs, KeeperProtocol.SocketDescriptor)], workingDirectory: "/", newSession: true);
         }
         catch
         {
@@ -41,11 +46,45 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
         _socket = ours;
     }
 
-    /// <summary>The keeper's pid.</summary>
-    internal int Pid => _child.Pid;
+    private KeeperProcess(Socket connection)
+    {
+        _connection = connection;
+        _socket = (int)connection.SafeHandle.DangerousGetHandle();
+    }
+
+    /// <summary>
+    /// Takes over the keeper of a dead agent, with duplicates of all it holds, by the numbers they were given. Throws <see cref="SocketException"/> when
+    /// there is none, <see cref="IOException"/> when it does not give what it has.
+    /// </summary>
+    internal static (KeeperProcess Keeper, Dictionary<int, Userfaultfd> Held) TakeOver(string directory)
+    {
+        Socket connection = new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
+        Dictionary<int, Userfaultfd> held = [];
+        try
+        {
+            connection.Connect(new UnixDomainSocketEndPoint(Path.Combine(directory, KeeperProtocol.SocketName)));
+            KeeperProcess keeper = new(connection);
+            while (KeeperProtocol.TryReceive(keeper._socket, out byte kind, out int number, out int descriptor))
+            {
+                if (kind == KeeperProtocol.ThatIsAll && number == held.Count)
+                {
+                    return (keeper, held);
+                }
+
+                held.Add(number, new Userfaultfd(descriptor));
+            }
+
+            throw new IOException("the keeper ended while it handed over the userfaultfds");
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
-    public void Keep(Userfaultfd uffd) => DescriptorSocket.Send(_socket, KeeperProtocol.Hold, uffd.Descriptor);
+    public void Keep(int id, Userfaultfd uffd) => KeeperProtocol.Send(_socket, KeeperProtocol.Hold, id, uffd.Descriptor);
 
     /// <summary>Names the container's first process, after whose death the keeper need not live on.</summary>
     internal void Watch(int initPid)
@@ -58,7 +97,7 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
 
         try
         {
-            DescriptorSocket.Send(_socket, KeeperProtocol.Container, pidfd);
+            KeeperProtocol.Send(_socket, KeeperProtocol.Container, initPid, pidfd);
         }
         finally
         {
@@ -66,14 +105,25 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
         }
     }
 
+    /// <summary>There is no session that another process could go on with.</summary>
+    internal void SayNobodyFollows() => KeeperProtocol.Send(_socket, KeeperProtocol.NobodyFollows, 0, -1);
+
     /// <summary>Tasks run whose pids are not known: the keeper need not live on once all their address spaces are gone.</summary>
-    internal void WatchAddressSpaces() => DescriptorSocket.Send(_socket, KeeperProtocol.AddressSpaces, -1);
+    internal void WatchAddressSpaces() => KeeperProtocol.Send(_socket, KeeperProtocol.TasksRun, 0, -1);
 
     /// <summary>Nothing is owed any more: the keeper lets go and ends. Returns when it has.</summary>
     internal async Task ReleaseAsync()
     {
-        DescriptorSocket.Send(_socket, KeeperProtocol.Release, -1);
-        await _child.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        KeeperProtocol.Send(_socket, KeeperProtocol.Release, 0, -1);
+        if (_child is not null)
+        {
+            await _child.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        }
+        else
+        {
+            // Not a child of ours: its end closes the connection.
+            await _connection!.ReceiveAsync(new byte[1]).ConfigureAwait(false);
+        }
     }
 
     /// <summary>Closes our end. Without <see cref="ReleaseAsync"/> the keeper goes on holding.</summary>
@@ -81,7 +131,14 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
     {
         if (Interlocked.Exchange(ref _closed, 1) == 0)
         {
-            _ = Syscall.close(_socket);
+            if (_connection is not null)
+            {
+                _connection.Dispose();
+            }
+            else
+            {
+                _ = Syscall.close(_socket);
+            }
         }
     }
 }

@@ -36,12 +36,44 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
 
         using ImagePageSource stored = new(imageDirectory);
         using IPageFeeder feeder = CreateFeeder(images, stored);
-        using KeeperProcess keeper = new(options.KeeperProgram ?? throw new IOException("the program to start as keeper is not known (KeeperProgram)"));
-        using LazyMemory memory = new(owed.Ranges, feeder, keeper, logger);
-        return await ServeAsync(owed, feeder, keeper, memory).ConfigureAwait(false);
+        string program = options.KeeperProgram ?? throw new IOException("the program to start as keeper is not known (KeeperProgram)");
+        string state = MakeStateDirectory();
+        bool isKeepersNow = false;
+        try
+        {
+            using EventJournal journal = EventJournal.Create(Path.Combine(state, KeeperProtocol.JournalName));
+            using KeeperProcess keeper = new(program, state);
+            keeper.SayNobodyFollows();
+            using LazyMemory memory = new(owed.Ranges, feeder, keeper, logger, journal);
+            End end = await ServeAsync(owed, feeder, keeper, memory).ConfigureAwait(false);
+            isKeepersNow = end == End.Lost;
+            return end == End.Complete;
+        }
+        finally
+        {
+            if (!isKeepersNow)
+            {
+                Directory.Delete(state, recursive: true);
+            }
+        }
     }
 
-    private async Task<bool> ServeAsync(OwedMemory owed, IPageFeeder feeder, KeeperProcess keeper, LazyMemory memory)
+    private enum End
+    {
+        Complete,
+        NotRestored,
+        Lost,
+    }
+
+    /// <summary>For the keeper and its journal; the keeper removes it when it outlives this process.</summary>
+    private string MakeStateDirectory()
+    {
+        const UnixFileMode OnlyRoot = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        Directory.CreateDirectory(options.StateDirectory, OnlyRoot);
+        return Directory.CreateDirectory(Path.Combine(options.StateDirectory, $"lazy-pages-{Guid.NewGuid():N}"), OnlyRoot).FullName;
+    }
+
+    private async Task<End> ServeAsync(OwedMemory owed, IPageFeeder feeder, KeeperProcess keeper, LazyMemory memory)
     {
         TaskCompletionSource memoryFailed = new(TaskCreationOptions.RunContinuationsAsynchronously);
         memory.Failed += e => memoryFailed.TrySetException(e);
@@ -75,7 +107,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
             LazyPagesLog.NotRestored(logger, e.Message);
             feeder.Dispose();
             await keeper.ReleaseAsync().ConfigureAwait(false);
-            return false;
+            return End.NotRestored;
         }
 
         LazyPagesLog.Restored(logger, memory.Counters.Remaining);
@@ -87,15 +119,15 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         catch (Exception e) when (IsFailure(e))
         {
             feeder.Dispose();
-            LazyPagesLog.Lost(logger, memory.Counters.Remaining, e.Message, keeper.Pid);
-            return false;
+            LazyPagesLog.Lost(logger, memory.Counters.Remaining, e.Message);
+            return End.Lost;
         }
 
         await CompleteAsync(feeder).ConfigureAwait(false);
         SayDrained(memory);
         memory.Close();
         await keeper.ReleaseAsync().ConfigureAwait(false);
-        return true;
+        return End.Complete;
     }
 
     /// <summary>Everything is in place, whatever comes of telling the server.</summary>

@@ -26,8 +26,8 @@ internal static partial class LazyPagesLog
     [LoggerMessage(
         2205,
         LogLevel.Critical,
-        "{Pages} pages cannot be delivered any more ({Reason}). Tasks that touch one of them wait, they never read zeroes. A dump's page server was told of the failure by a reset, so the source runs on there: kill the copy here. (Process {Keeper} holds its memory until its last task is gone.)")]
-    internal static partial void Lost(ILogger logger, long pages, string reason, int keeper);
+        "{Pages} pages cannot be delivered any more ({Reason}). Tasks that touch one of them wait, they never read zeroes. A dump's page server was told of the failure by a reset, so the source runs on there: kill the copy here.")]
+    internal static partial void Lost(ILogger logger, long pages, string reason);
 
     [LoggerMessage(2206, LogLevel.Warning, "every page is in place, but the page server did not confirm the end: {Reason}. Look whether the tasks on the source are gone")]
     internal static partial void CloseNotHeard(ILogger logger, string reason);

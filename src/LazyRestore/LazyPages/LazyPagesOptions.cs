@@ -1,4 +1,5 @@
 using PostCopy.CriuWire;
+using PostCopy.Transport;
 
 namespace PostCopy.LazyPages;
 
@@ -21,6 +22,9 @@ public sealed class LazyPagesOptions
 
     /// <summary>An inherited descriptor that gets one zero byte when <c>criu restore</c> can connect (<c>--status-fd</c>); null for none.</summary>
     public int? StatusDescriptor { get; set; }
+
+    /// <summary>Where the keeper has its directory; on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
+    public string StateDirectory { get; set; } = Defaults.StateDirectory;
 
     /// <summary>
     /// The program that is started with the argument <c>keeper</c> to hold the userfaultfds, so that tasks wait instead of reading zeroes should the

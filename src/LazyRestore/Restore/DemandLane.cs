@@ -20,13 +20,19 @@ internal sealed class DemandLane : IPageRequester
     private ulong _lastAnswered;
     private int _inFlight;
 
-    /// <summary>Uses this lane from now on; what has been asked for before goes out at once.</summary>
+    /// <summary>
+    /// Uses this lane from now on, and forgets what was asked for before: answers to that do not come on this lane. Have it asked for again
+    /// (<see cref="LazyMemory.RepeatRequests"/>).
+    /// </summary>
     internal void Attach(SocketLane lane)
     {
         lock (_lock)
         {
             _lane = lane;
-            SendWaiting();
+            _waiting.Clear();
+            _lastId = 0;
+            _lastAnswered = 0;
+            _inFlight = 0;
         }
     }
 
@@ -35,6 +41,12 @@ internal sealed class DemandLane : IPageRequester
     {
         lock (_lock)
         {
+            while (range.PageCount > ProtocolLimits.MaxPagesPerFrame)
+            {
+                _waiting.Enqueue(new PageRequest(pid, range with { PageCount = ProtocolLimits.MaxPagesPerFrame }));
+                range = new PageRange(range.Start + PageSize.ToBytes(ProtocolLimits.MaxPagesPerFrame), range.PageCount - ProtocolLimits.MaxPagesPerFrame);
+            }
+
             _waiting.Enqueue(new PageRequest(pid, range));
             SendWaiting();
         }
@@ -49,11 +61,29 @@ internal sealed class DemandLane : IPageRequester
         }
     }
 
-    /// <summary>The answer to a request has come. Answers come in the requests' order; throws <see cref="ProtocolException"/> for any other.</summary>
-    internal void Answered(ulong id)
+    /// <summary>No more of this lane, if it is the one in use.</summary>
+    internal void Detach(SocketLane lane)
     {
         lock (_lock)
         {
+            if (_lane == lane)
+            {
+                _lane = null;
+            }
+        }
+    }
+
+    /// <summary>The answer to a request has come. Answers come in the requests' order; throws <see cref="ProtocolException"/> for any other.</summary>
+    internal void Answered(SocketLane lane, ulong id)
+    {
+        lock (_lock)
+        {
+            if (_lane != lane)
+            {
+                // An answer that was received before the lane was given up: the page is as good as any.
+                return;
+            }
+
             if (id != _lastAnswered + 1 || id > _lastId)
             {
                 throw new ProtocolException(WireErrorCode.ProtocolViolation, $"demand lane: an answer has id {id}, requests {_lastAnswered + 1} to {_lastId} are unanswered");

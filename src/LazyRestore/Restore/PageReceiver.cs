@@ -23,7 +23,7 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
             throw Misplaced(header, "demand");
         }
 
-        demand.Answered(header.Id);
+        demand.Answered(lane, header.Id);
         Install(payload);
     });
 

@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using PostCopy.Linux;
+using PostCopy.Memory;
 
 namespace PostCopy.Userfault;
 
@@ -13,6 +14,9 @@ namespace PostCopy.Userfault;
 /// </remarks>
 internal sealed unsafe class Userfaultfd : SafeHandleZeroOrMinusOneIsInvalid
 {
+    /// <summary>The usual vm.mmap_min_addr, and above: nothing is mapped below.</summary>
+    private const ulong LowestAddress = 64 << 10;
+
     /// <summary>Takes ownership of <paramref name="descriptor"/>, which must be non-blocking.</summary>
     public Userfaultfd(int descriptor)
         : base(ownsHandle: true)
@@ -73,6 +77,20 @@ internal sealed unsafe class Userfaultfd : SafeHandleZeroOrMinusOneIsInvalid
     {
         UffdNative.uffdio_range argument = Range(start, byteCount);
         return Ioctl(UffdNative.UFFDIO_WAKE, &argument);
+    }
+
+    /// <summary>Lets every thread that waits in this address space fault again.</summary>
+    public void WakeAll()
+    {
+        // A range must lie inside the address space, which the kernel does not tell: the widest that it takes (57 bits, 48 and 47 in use).
+        foreach (int bits in (ReadOnlySpan<int>)[56, 48, 47])
+        {
+            ulong end = (1UL << bits) - (ulong)PageSize.Bytes;
+            if (Wake(LowestAddress, (long)(end - LowestAddress)) == Errno.None)
+            {
+                return;
+            }
+        }
     }
 
     /// <summary>Gives the range back to the kernel, which fills missing pages with zeroes from then on.</summary>

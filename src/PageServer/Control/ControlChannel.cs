@@ -1,5 +1,5 @@
-using System.Buffers.Binary;
 using System.Buffers;
+using System.Buffers.Binary;
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Threading.Channels;
@@ -42,19 +42,25 @@ internal sealed class ControlChannel : IDisposable
     private string? _endedBecause;
     private bool _saidGoodbye;
 
-    internal ControlChannel(SocketLane lane, string name, TimeSpan? heartbeatEvery = null, TimeSpan? silenceLimit = null)
+    internal ControlChannel(SocketLane lane, string name, TimeSpan? heartbeatEvery = null, TimeSpan? silenceLimit = null, ClockOffset? clock = null)
     {
         _lane = lane;
+        Clock = clock ?? new ClockOffset();
         _silenceLimit = silenceLimit ?? DefaultSilenceLimit;
         // Complete before anything can end it: the peer may be gone already.
         _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _receiver = new Thread(ReceiveLoop) { IsBackground = true, Name = $"{name} control" };
         _receiver.Start();
-        _heartbeat.Change(TimeSpan.Zero, heartbeatEvery ?? DefaultHeartbeatEvery);
+        // The first one now and for certain: however short the session, the two clocks are compared.
+        Beat(isFirst: true);
+        _heartbeat.Change(heartbeatEvery ?? DefaultHeartbeatEvery, heartbeatEvery ?? DefaultHeartbeatEvery);
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
-    internal ClockOffset Clock { get; } = new();
+    internal ClockOffset Clock { get; }
+
+    /// <summary>True when the peer ended the channel in good order: it wants nothing more of this session.</summary>
+    internal bool PeerSaidGoodbye { get; private set; }
 
     /// <summary>The lane below, for its byte counters.</summary>
     internal SocketLane Lane => _lane;
@@ -156,7 +162,7 @@ internal sealed class ControlChannel : IDisposable
         _received.Writer.TryComplete();
     }
 
-    private void Beat()
+    private void Beat(bool isFirst = false)
     {
         long waitingSince = Interlocked.Read(ref _waitingSince);
         if (waitingSince != Busy && Environment.TickCount64 - waitingSince > _silenceLimit.TotalMilliseconds)
@@ -166,7 +172,11 @@ internal sealed class ControlChannel : IDisposable
         }
 
         // Whatever is being sent at this moment proves as much as a heartbeat, and may take longer than a timer's thread should wait.
-        if (!_sending.TryEnter())
+        if (isFirst)
+        {
+            _sending.Enter();
+        }
+        else if (!_sending.TryEnter())
         {
             return;
         }
@@ -201,6 +211,7 @@ internal sealed class ControlChannel : IDisposable
                 {
                     if (header.Kind == FrameKind.Goodbye)
                     {
+                        PeerSaidGoodbye = true;
                         End("the peer closed the session");
                         return;
                     }

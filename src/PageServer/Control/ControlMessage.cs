@@ -28,6 +28,7 @@ internal readonly record struct ControlMessage(FrameKind Kind, IMessage? Body)
             FrameKind.NeverRan => NeverRan.Parser,
             FrameKind.Failed => Failed.Parser,
             FrameKind.CheckReport => Messages.CheckReport.Parser,
+            FrameKind.Owed => Owed.Parser,
             FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => null,
             _ => throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {kind} frame has no place here"),
         };

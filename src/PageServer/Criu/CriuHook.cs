@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Threading.Channels;
 using Mono.Unix.Native;
@@ -14,19 +13,26 @@ namespace PostCopy.Criu;
 /// </summary>
 internal sealed class CriuHook : IDisposable
 {
+    internal const string DecisionName = "decision";
+    internal const string ReturnedName = "returned";
+
     private readonly string _directory;
     private readonly FileStream _events;
     private readonly FileStream _answers;
     private readonly Channel<CriuStep> _steps = Channel.CreateUnbounded<CriuStep>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Thread _listener;
 
-    /// <summary>Lays the script and its FIFOs down in a session's directory and takes ownership of them.</summary>
+    /// <summary>
+    /// Lays the script and its FIFOs down in a session's directory, unless a process that is dead now did, and takes ownership of them.
+    /// </summary>
     internal CriuHook(string directory)
     {
         _directory = directory;
-        using (Stream script = typeof(CriuHook).Assembly.GetManifestResourceStream("hook.sh")!)
-        using (FileStream file = File.Create(ScriptPath))
+        // A script that is there may be running: bash reads it piece by piece.
+        if (!File.Exists(ScriptPath))
         {
+            using Stream script = typeof(CriuHook).Assembly.GetManifestResourceStream("hook.sh")!;
+            using FileStream file = File.Create(ScriptPath);
             script.CopyTo(file);
         }
 
@@ -47,10 +53,16 @@ internal sealed class CriuHook : IDisposable
     internal void AddEnvironment(Dictionary<string, string> environment) => environment["BASH_ENV"] = ScriptPath;
 
     /// <summary>The record that decides who may run; the script writes it too when its owner has died.</summary>
-    internal WriteOnceRecord Decision => new(Path.Combine(_directory, "decision"));
+    internal WriteOnceRecord Decision => new(Path.Combine(_directory, DecisionName));
 
     /// <summary>Written beside the decision when the right to run came back.</summary>
-    internal WriteOnceRecord Returned => new(Path.Combine(_directory, "returned"));
+    internal WriteOnceRecord Returned => new(Path.Combine(_directory, ReturnedName));
+
+    /// <summary>Written beside the decision when the destination has everything.</summary>
+    internal WriteOnceRecord Drained => new(Path.Combine(_directory, "drained"));
+
+    /// <summary>Written before the source is asked for its word: from then on it may have given it.</summary>
+    internal WriteOnceRecord Asked => new(Path.Combine(_directory, "asked"));
 
     /// <summary>True once CRIU came to the point behind which tasks may run.</summary>
     internal bool MayHaveRun => File.Exists(Path.Combine(_directory, "ran"));
@@ -83,20 +95,19 @@ internal sealed class CriuHook : IDisposable
 
     private void TakeOwnership()
     {
-        using Process self = Process.GetCurrentProcess();
-        string stat = File.ReadAllText("/proc/self/stat");
-        string started = stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[19];
+        ProcessIdentity self = ProcessIdentity.Of(Environment.ProcessId);
         string path = Path.Combine(_directory, "owner");
-        File.WriteAllText(path + ".new", string.Create(CultureInfo.InvariantCulture, $"{self.Id} {started}\n"));
+        File.WriteAllText(path + ".new", string.Create(CultureInfo.InvariantCulture, $"{self.Pid} {self.StartTicks}\n"));
         File.Move(path + ".new", path, overwrite: true);
     }
 
     private FileStream OpenFifo(string name)
     {
         string path = Path.Combine(_directory, name);
-        if (Syscall.mkfifo(path, FilePermissions.S_IRUSR | FilePermissions.S_IWUSR) != 0)
+        // EEXIST: of a process that is dead now, and CRIU may be waiting at it.
+        if (Syscall.mkfifo(path, FilePermissions.S_IRUSR | FilePermissions.S_IWUSR) != 0 && (Errno)Stdlib.GetLastError() is var errno and not Errno.EEXIST)
         {
-            throw new LinuxException($"mkfifo {path}", (Errno)Stdlib.GetLastError());
+            throw new LinuxException($"mkfifo {path}", errno);
         }
 
         return new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);

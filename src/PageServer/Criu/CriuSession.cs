@@ -1,4 +1,5 @@
 using PostCopy.Linux;
+using PostCopy.Sessions;
 
 namespace PostCopy.Criu;
 
@@ -11,8 +12,10 @@ namespace PostCopy.Criu;
 ///   images/     what CRIU wrote, or is to read
 ///   work/       CRIU's logs and its lazy-pages socket
 ///   runc.log    what runc printed
+///   lock        held by the one process that works on the session
+///   *.json      what another process needs to go on with it, and what "postcopy status" shows
 ///   criu.conf   CRIU's configuration
-///   hook.sh     CRIU's action script, with its FIFOs events and answers, and the records decision, returned, ran
+///   hook.sh     CRIU's action script, with its FIFOs events and answers, and the records decision, returned, drained, asked, ran
 /// </code>
 /// </remarks>
 internal sealed class CriuSession : IDisposable
@@ -23,25 +26,53 @@ internal sealed class CriuSession : IDisposable
     private const int MaxKeptLogs = 16;
 
     private readonly string _configPath;
+    private readonly FileStream _lock;
 
-    /// <summary>Makes the directory (0700). Throws <see cref="IOException"/> when it exists: every session has its own.</summary>
-    internal CriuSession(string stateDirectory, string name, bool tcpEstablished, string userConfig)
+    private CriuSession(string directory, bool tcpEstablished)
     {
         TcpEstablished = tcpEstablished;
-        Directory = Path.Combine(stateDirectory, name);
-        if (System.IO.Directory.Exists(Directory))
+        Directory = directory;
+        _configPath = Path.Combine(Directory, "criu.conf");
+        _lock = SessionLock.TryTake(directory) ?? throw new IOException($"another process works on {directory}");
+        try
         {
-            throw new IOException($"{Directory} exists already: another session has this name");
+            Hook = new CriuHook(Directory);
+            RuncOutput = new ChildOutput(Path.Combine(Directory, "runc.log"));
+        }
+        catch
+        {
+            _lock.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes the directory (0700). Throws <see cref="IOException"/> when it exists: every session has its own.</summary>
+    internal static CriuSession Create(string stateDirectory, string name, bool tcpEstablished, string userConfig)
+    {
+        string directory = Path.Combine(stateDirectory, name);
+        if (System.IO.Directory.Exists(directory))
+        {
+            throw new IOException($"{directory} exists already: another session has this name");
         }
 
         System.IO.Directory.CreateDirectory(stateDirectory, OnlyRoot);
-        System.IO.Directory.CreateDirectory(Directory, OnlyRoot);
-        System.IO.Directory.CreateDirectory(ImageDirectory, OnlyRoot);
-        System.IO.Directory.CreateDirectory(WorkDirectory, OnlyRoot);
-        Hook = new CriuHook(Directory);
-        RuncOutput = new ChildOutput(Path.Combine(Directory, "runc.log"));
-        _configPath = Path.Combine(Directory, "criu.conf");
-        CriuConfig.Write(_configPath, userConfig);
+        System.IO.Directory.CreateDirectory(directory, OnlyRoot);
+        CriuSession session = new(directory, tcpEstablished);
+        System.IO.Directory.CreateDirectory(session.ImageDirectory, OnlyRoot);
+        System.IO.Directory.CreateDirectory(session.WorkDirectory, OnlyRoot);
+        CriuConfig.Write(session._configPath, userConfig);
+        return session;
+    }
+
+    /// <summary>
+    /// Takes over what a process left that is dead now. Throws <see cref="IOException"/> when there is no such session, or another process works on it.
+    /// </summary>
+    internal static CriuSession TakeOver(string stateDirectory, string name, bool tcpEstablished)
+    {
+        string directory = Path.Combine(stateDirectory, name);
+        return System.IO.Directory.Exists(directory)
+            ? new CriuSession(directory, tcpEstablished)
+            : throw new IOException($"there is no session {directory}");
     }
 
     internal string Directory { get; }
@@ -109,5 +140,6 @@ internal sealed class CriuSession : IDisposable
     {
         Hook.Dispose();
         RuncOutput.Dispose();
+        _lock.Dispose();
     }
 }

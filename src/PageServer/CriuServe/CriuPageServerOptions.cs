@@ -1,4 +1,5 @@
 using PostCopy.CriuWire;
+using PostCopy.Transport;
 
 namespace PostCopy.CriuServe;
 
@@ -33,5 +34,5 @@ public sealed class CriuPageServerOptions
     public int MaxSessions { get; set; } = 256;
 
     /// <summary>Where a dump keeps its state; on tmpfs. Defaults to /run/postcopy.</summary>
-    public string StateDirectory { get; set; } = "/run/postcopy";
+    public string StateDirectory { get; set; } = Defaults.StateDirectory;
 }

@@ -2,8 +2,6 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using PostCopy.Criu;
-using PostCopy.HandOff;
-using PostCopy.Images;
 using PostCopy.Linux;
 using PostCopy.Pages;
 using PostCopy.Runc;
@@ -46,7 +44,7 @@ internal sealed class FrozenDump : IDisposable
 
     internal static async Task<FrozenDump> StartAsync(DumpRequest request, string imageDirectory, string workDirectory, string stateDirectory, CancellationToken cancellation)
     {
-        CriuSession criu = new(stateDirectory, $"page-server-{Environment.ProcessId}", tcpEstablished: false, userConfig: "");
+        CriuSession criu = CriuSession.Create(stateDirectory, $"page-server-{Environment.ProcessId}", tcpEstablished: false, userConfig: "");
         FrozenDump? frozen = null;
         try
         {

@@ -13,7 +13,7 @@ internal sealed class ChildOutput : IDisposable
     internal ChildOutput(string path)
     {
         Path = path;
-        _file = File.OpenHandle(path, FileMode.Create, FileAccess.ReadWrite, FileShare.ReadWrite, FileOptions.None);
+        _file = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite, FileOptions.None);
     }
 
     /// <summary>Where it is written.</summary>

@@ -15,10 +15,20 @@ internal static unsafe partial class DescriptorSocket
     private const int ControlBytes = 24;
 
     /// <summary>Sends one byte, with a descriptor unless it is negative. Throws <see cref="LinuxException"/>: EPIPE when the other end is gone.</summary>
-    internal static void Send(int socket, byte what, int descriptor)
+    internal static void Send(int socket, byte what, int descriptor) => Send(socket, new ReadOnlySpan<byte>(in what), descriptor);
+
+    /// <summary>As the other, with more bytes than one; a stream socket may take fewer than all.</summary>
+    internal static void Send(int socket, ReadOnlySpan<byte> data, int descriptor)
     {
         byte* control = stackalloc byte[ControlBytes];
-        iovec vector = new() { iov_base = &what, iov_len = 1 };
+        fixed (byte* bytes = data)
+        {
+            Send(socket, new iovec { iov_base = bytes, iov_len = (nuint)data.Length }, control, descriptor);
+        }
+    }
+
+    private static void Send(int socket, iovec vector, byte* control, int descriptor)
+    {
         msghdr message = new() { msg_iov = &vector, msg_iovlen = 1 };
         if (descriptor >= 0)
         {

@@ -28,6 +28,34 @@ public sealed class ContainerMigration
     }
 
     /// <summary>
+    /// Goes on with a migration whose process has died, or that its user left while it was stalled: serves the pages that are still owed, finishes a
+    /// roll-back, or removes what is left, as its records say. Throws <see cref="IOException"/> when there is no such session here, or another process
+    /// works on it.
+    /// </summary>
+    /// <param name="session">The session's name, as reports and <c>postcopy status</c> show it.</param>
+    /// <param name="stateDirectory">Where sessions keep their state.</param>
+    /// <param name="progress">As for <see cref="RunAsync"/>.</param>
+    /// <param name="logger">Hears of changes of state.</param>
+    /// <param name="leave">Ends the waiting for a destination that cannot be reached; nothing else.</param>
+    public static async Task<MigrationReport> ResumeAsync(
+        string session, string stateDirectory, IProgress<MigrationProgress>? progress = null, ILogger<ContainerMigration>? logger = null, CancellationToken leave = default)
+    {
+        using MigrationRun run = MigrationRun.TakeOver(session, stateDirectory, logger ?? NullLogger<ContainerMigration>.Instance, progress);
+        return await run.ResumeAsync(leave).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Ends a migration that was begun here and has no process any more. One that was rolled back is put away. One that was handed off is refused, unless
+    /// <paramref name="destinationIsDead"/>: then the container runs here as it was at the freeze, and the session can never be served again. Refused as
+    /// well when the destination's agent answers. Throws as <see cref="ResumeAsync"/>.
+    /// </summary>
+    public static async Task<MigrationReport> AbortAsync(string session, string stateDirectory, bool destinationIsDead, ILogger<ContainerMigration>? logger = null)
+    {
+        using MigrationRun run = MigrationRun.TakeOver(session, stateDirectory, logger ?? NullLogger<ContainerMigration>.Instance, progress: null);
+        return await run.AbortAsync(destinationIsDead).ConfigureAwait(false);
+    }
+
+    /// <summary>
     /// Runs the migration to its end. Failures are not thrown: the report says where the container is now and what went wrong.
     /// </summary>
     /// <param name="progress">Told at every change of phase and ten times a second while pages are owed.</param>

@@ -8,6 +8,7 @@ namespace PostCopy.Migrate;
 /// <param name="Faults">Page faults that had to wait for the source.</param>
 /// <param name="BytesOnWire">Bytes sent on all lanes so far.</param>
 /// <param name="BytesPerSecond">Rate on the wire since the previous look.</param>
+/// <param name="Trouble">What keeps it from going on, and since when; null while nothing does.</param>
 public readonly record struct MigrationProgress(
     MigrationPhase Phase,
     TimeSpan Elapsed,
@@ -15,4 +16,5 @@ public readonly record struct MigrationProgress(
     ulong PagesRemaining,
     ulong Faults,
     ulong BytesOnWire,
-    double BytesPerSecond);
+    double BytesPerSecond,
+    string? Trouble = null);

@@ -1,5 +1,5 @@
-using PostCopy.Control.Messages;
 using PostCopy.Control;
+using PostCopy.Control.Messages;
 using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;
@@ -12,19 +12,39 @@ namespace PostCopy.Migrate;
 /// <summary>Does what the hand-off's state machine says, and nothing about the right to run that it does not say.</summary>
 internal sealed partial class MigrationRun
 {
+    private const string SourceSuffix = "-source";
+    private const string HandedOffWord = "handed-off";
+    private const string CancelledWord = "cancelled";
+    private const string NeverRanWord = "never-ran";
+    private const string DrainedWord = "drained";
+    private const string DestinationIsDeadWord = "destination-is-dead";
+
     private static readonly TimeSpan CleanUpDeadline = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long a destination that cannot be reached is told that the container runs here again. It finds out by itself, too, only later.</summary>
+    private static readonly TimeSpan RollBackPatience = TimeSpan.FromSeconds(5);
 
     /// <summary>How long a destination whose page lane broke has to say why on the control lane.</summary>
     private static readonly TimeSpan TimeForExplanation = TimeSpan.FromSeconds(2);
 
     private SourceState _state = SourceState.Preparing;
     private Task<ControlMessage>? _nextMessage;
+    private bool _neverRanHeard;
 
     private async Task AdvanceAsync(SourceInput input)
     {
         (SourceState next, SourceActions actions) = SourceHandOff.On(_state, input);
         Log.Advanced(_logger, _session.Name, _state, input, next, actions);
         _state = next;
+        TellStatus();
+        if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
+        {
+            await AdvanceAsync(follows).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<SourceInput?> PerformAsync(SourceActions actions)
+    {
         SourceInput? follows = null;
 
         if (actions.HasFlag(SourceActions.FreezeAgain))
@@ -34,17 +54,22 @@ internal sealed partial class MigrationRun
 
         if (actions.HasFlag(SourceActions.RecordHandedOff))
         {
-            follows = Record("handed-off");
+            follows = Record(HandedOffWord);
         }
 
         if (actions.HasFlag(SourceActions.RecordCancelled))
         {
-            follows = Record("cancelled");
+            follows = Record(CancelledWord);
         }
 
         if (actions.HasFlag(SourceActions.RecordReturned))
         {
-            _criu!.Hook.Returned.Write("never-ran");
+            _criu!.Hook.Returned.Write(NeverRanWord);
+        }
+
+        if (actions.HasFlag(SourceActions.RecordDrained))
+        {
+            _criu!.Hook.Drained.Write(DrainedWord);
         }
 
         if (actions.HasFlag(SourceActions.SayYes))
@@ -73,10 +98,7 @@ internal sealed partial class MigrationRun
             TrySend(FrameKind.Discarded);
         }
 
-        if (follows is { } recorded)
-        {
-            await AdvanceAsync(recorded).ConfigureAwait(false);
-        }
+        return follows;
     }
 
     /// <summary>
@@ -93,47 +115,61 @@ internal sealed partial class MigrationRun
     }
 
     private SourceInput Record(string word) =>
-        _criu!.Hook.Decision.Write(word) == "handed-off" ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
+        _criu!.Hook.Decision.Write(word) == HandedOffWord ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
 
     // What is lost here is asked for again: the destination repeats its questions, and the record gives the same answers.
     private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)
     {
         try
         {
-            _control!.Send(kind, body);
+            _control?.Send(kind, body);
         }
-        catch (ControlEndedException e)
+        catch (ControlEndedException)
         {
-            _errors.Add($"the connection to the destination broke ({e.Message})");
+            // Whoever waits for the destination's next message is told.
         }
     }
 
-    /// <summary>Behind the hand-off: waits until the destination has everything, or gives the right to run back, or cannot be reached.</summary>
-    private async Task<MigrationOutcome> FinishAsync()
+    /// <summary>
+    /// Behind the hand-off: serves until the destination has everything, or gives the right to run back, whatever becomes of the connection. Ends
+    /// before that only when the user no longer wants to wait, or the destination says that it cannot go on.
+    /// </summary>
+    private async Task<MigrationOutcome> FinishAsync(CancellationToken leave)
     {
-        if (_state == SourceState.RolledBack)
+        if (_state == SourceState.HandedOff)
         {
-            return await RolledBackAsync().ConfigureAwait(false);
+            _progress.Enter(MigrationPhase.Draining);
         }
 
-        _progress.Enter(MigrationPhase.Draining);
-        try
+        while (_state == SourceState.HandedOff)
         {
-            while (_state == SourceState.HandedOff)
+            try
             {
                 await HandleAsync(await ReceiveOrBrokenAsync(CancellationToken.None).ConfigureAwait(false)).ConfigureAwait(false);
             }
-        }
-        catch (IOException e)
-        {
-            _progress.Enter(MigrationPhase.Stalled);
-            _errors.Add($"{e.Message}; {_progress.PagesRemaining} pages are still owed to the destination. " +
-                $"The frozen copy stays here (session directory {_criu!.Directory}); do not resume it: the container may be running on {_options.Destination}");
-            _keepFiles = true;
-            return MigrationOutcome.HandedOff;
+            catch (DestinationFailedException e)
+            {
+                return KeepFrozenCopy(e.Message);
+            }
+            catch (IOException e)
+            {
+                if (!await ReconnectAsync(e.Message, leave).ConfigureAwait(false))
+                {
+                    return KeepFrozenCopy(e.Message);
+                }
+            }
         }
 
         return _state == SourceState.RolledBack ? await RolledBackAsync().ConfigureAwait(false) : await MovedAsync().ConfigureAwait(false);
+    }
+
+    private MigrationOutcome KeepFrozenCopy(string reason)
+    {
+        _progress.Stall(reason);
+        _errors.Add($"{reason}; {_progress.PagesRemaining} pages are still owed to the destination. The frozen copy stays here; do not resume it: " +
+            $"the container may be running on {_options.Destination}. To go on: postcopy migrate --resume {_session.Name}");
+        _keepFiles = true;
+        return MigrationOutcome.HandedOff;
     }
 
     private async Task HandleAsync(ControlMessage message)
@@ -148,6 +184,7 @@ internal sealed partial class MigrationRun
                 break;
             case FrameKind.Progress:
                 _progress.Tell(message.As<Progress>());
+                TellStatus();
                 break;
             case FrameKind.Drained:
                 _drained = message.As<Drained>();
@@ -155,12 +192,16 @@ internal sealed partial class MigrationRun
                 _progress.Enter(MigrationPhase.Discarding);
                 await AdvanceAsync(SourceInput.PeerDrained).ConfigureAwait(false);
                 break;
+            case FrameKind.Built:
+                // Repeated with the question.
+                break;
             case FrameKind.NeverRan:
+                _neverRanHeard = true;
                 _errors.AddRange(message.As<NeverRan>().Errors.Select(static error => "destination: " + error));
                 await AdvanceAsync(SourceInput.PeerNeverRan).ConfigureAwait(false);
                 break;
             case FrameKind.Failed:
-                throw new MigrationException("destination: " + message.As<Failed>().Error);
+                throw new DestinationFailedException("destination: " + message.As<Failed>().Error);
             default:
                 throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {message.Kind} frame came while pages were owed");
         }
@@ -174,20 +215,10 @@ internal sealed partial class MigrationRun
         }
 
         _progress.Enter(MigrationPhase.RollingBack);
-        try
+        // The destination confirms that it destroyed its copy; whether it does changes nothing about who may run.
+        if (!_neverRanHeard && await AwaitLastWordAsync(SourceState.RolledBack, static message => message.Kind == FrameKind.NeverRan, RollBackPatience).ConfigureAwait(false) is { } reason)
         {
-            // The destination confirms that it destroyed its copy; whether it does changes nothing about who may run.
-            using CancellationTokenSource deadline = new(CleanUpDeadline);
-            ControlMessage message;
-            do
-            {
-                message = await ReceiveOrBrokenAsync(deadline.Token).ConfigureAwait(false);
-            }
-            while (message.Kind != FrameKind.NeverRan);
-        }
-        catch (Exception e) when (e is IOException or OperationCanceledException)
-        {
-            _errors.Add($"the destination did not confirm that its copy is gone ({e.Message}); it was never allowed to run and its agent removes it");
+            _errors.Add($"the destination did not confirm that its copy is gone ({reason}); it was never allowed to run and its agent removes it");
         }
 
         return MigrationOutcome.RolledBack;
@@ -199,11 +230,19 @@ internal sealed partial class MigrationRun
         try
         {
             await _runc!.DeleteAsync(_options.ContainerId, deadline.Token).ConfigureAwait(false);
-            await _networkLock!.RemoveAsync(deadline.Token).ConfigureAwait(false);
+            if (_networkLock is not null)
+            {
+                await _networkLock.RemoveAsync(deadline.Token).ConfigureAwait(false);
+            }
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {
             _errors.Add($"the container has moved, but something of it is left here: {e.Message}");
+        }
+
+        if (await AwaitLastWordAsync(SourceState.Done, static _ => false, CleanUpDeadline).ConfigureAwait(false) is { } reason)
+        {
+            _errors.Add($"the container has moved, but the destination's agent may not know that nothing is left here ({reason}); there: postcopy abort {_session.Name}");
         }
 
         _progress.Enter(MigrationPhase.Done);
@@ -213,7 +252,7 @@ internal sealed partial class MigrationRun
     /// <summary>Lets CRIU undo the dump. The tasks run again when this returns, or an error says why not.</summary>
     private async Task ResumeAsync()
     {
-        if (_checkpoint is null)
+        if (_checkpointEnded is null)
         {
             return;
         }
@@ -223,13 +262,13 @@ internal sealed partial class MigrationRun
         using CancellationTokenSource deadline = new(CleanUpDeadline);
         try
         {
-            await _checkpoint.WaitAsync(deadline.Token).ConfigureAwait(false);
+            await _checkpointEnded.WaitAsync(deadline.Token).ConfigureAwait(false);
             _freezer?.Thaw();
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
             _keepFiles = true;
-            _errors.Add($"CRIU has not let the container go ({e.Message}): its log is {_criu.DumpLog}, runc's process is {_checkpoint.Pid}. Killing criu lets the container run on here");
+            _errors.Add($"CRIU has not let the container go ({e.Message}): its log is {_criu.DumpLog}. Killing criu lets the container run on here");
         }
     }
 
@@ -254,7 +293,7 @@ internal sealed partial class MigrationRun
             }
 
             _criu!.Hook.Answer(yes: true);
-            await _checkpoint!.WaitAsync(deadline.Token).ConfigureAwait(false);
+            await _checkpointEnded!.WaitAsync(deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
@@ -266,7 +305,7 @@ internal sealed partial class MigrationRun
     private Task<CriuStep> NextStepAsync(string what, CancellationToken cancellation) => WithDeadlineAsync(what, _options.StepDeadline, async token =>
     {
         Task<CriuStep> step = _criu!.Hook.NextStepAsync(token).AsTask();
-        if (await Task.WhenAny(step, _checkpoint!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
+        if (await Task.WhenAny(step, _checkpointEnded!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
         {
             token.ThrowIfCancellationRequested();
             throw new MigrationException($"CRIU could not dump the container: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");

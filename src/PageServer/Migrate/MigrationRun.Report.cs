@@ -16,7 +16,7 @@ internal sealed partial class MigrationRun
     private MigrationReport Report(MigrationOutcome outcome)
     {
         _times.EndedUs = WallClock.NowUs;
-        (ulong _, ulong demanded, ulong resent) = _plan?.Counters ?? default;
+        ServedPages served = Served();
         ulong total = _plan?.TotalPages ?? 0;
         double seizedUs = _times.SeizedUs == 0 ? _times.PreDumpUs : _times.SeizedUs;
         double transferMs = Timeline.Ms(_times.BuiltUs, _times.DrainedUs);
@@ -30,20 +30,20 @@ internal sealed partial class MigrationRun
             ImagesMs = Timeline.Ms(_times.DumpedUs, _times.ImagesCompleteUs),
             RestoreMs = Timeline.Ms(_times.ImagesCompleteUs, _times.BuiltUs),
             DowntimeMs = Timeline.Ms(_times.PreDumpUs, _times.ResumedUs),
-            DowntimeErrorMs = _times.ResumedUs == 0 ? 0 : Math.Round(_control!.Clock.ErrorUs / 1000, 3),
+            DowntimeErrorMs = _times.ResumedUs == 0 ? 0 : double.IsFinite(_clock.ErrorUs) ? Math.Round(_clock.ErrorUs / 1000, 3) : null,
             DrainMs = Math.Max(0, Timeline.Ms(_times.ResumedUs, _times.DrainedUs)),
             TotalMs = Timeline.Ms(_times.BegunUs, _times.EndedUs),
             Pages = new PageCounts
             {
                 Total = total,
-                Zero = _server?.ZeroPages ?? 0,
-                Pushed = _server?.PushedPages ?? 0,
-                Faulted = demanded,
-                Resent = resent,
+                Zero = served.Zero,
+                Pushed = served.Pushed,
+                Faulted = served.Demanded,
+                Resent = served.Resent,
                 Dropped = _drained.DroppedPages,
             },
             Faults = new FaultCounts { Count = _drained.Faults, P50Us = _drained.FaultP50Us, P99Us = _drained.FaultP99Us, MaxUs = _drained.FaultMaxUs },
-            BytesOnWire = (_lanes?.Bytes ?? 0) + ControlBytes,
+            BytesOnWire = BytesOnWire,
             RateMBps = transferMs == 0 ? 0 : Math.Round(PageSize.ToBytes(total) / 1e3 / transferMs, 1),
             Policy = _plan?.PolicyName ?? "",
             Errors = _errors,

@@ -1,4 +1,3 @@
-using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
@@ -13,7 +12,6 @@ using PostCopy.Memory;
 using PostCopy.Pages;
 using PostCopy.Runc;
 using PostCopy.Serve;
-using PostCopy.Transport;
 using PostCopy.Wire;
 
 namespace PostCopy.Migrate;
@@ -26,7 +24,7 @@ internal sealed partial class MigrationRun : IDisposable
 {
     private readonly MigrationOptions _options;
     private readonly ILogger _logger;
-    private readonly SessionToken _session = SessionToken.Create();
+    private SessionToken _session = SessionToken.Create();
     private readonly PagePool _pool = new();
     private readonly Timeline _times = new() { BegunUs = WallClock.NowUs };
     private readonly List<string> _errors = [];
@@ -36,23 +34,24 @@ internal sealed partial class MigrationRun : IDisposable
     private ControlChannel? _control;
     private PageLanes? _lanes;
     private ChildProcess? _checkpoint;
+    private Task? _checkpointEnded;
     private FreezerCgroup? _freezer;
     private int[] _tasks = [];
     private NetworkLock? _networkLock;
     private ProcessPageSource? _source;
     private PageServerSession? _server;
     private PushPlan? _plan;
+    private IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> _owed = [];
     private Drained _drained = new();
+    private AwakeCpus? _awake;
     private bool _keepFiles;
 
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
     {
         _options = options;
         _logger = logger;
-        _progress = new ProgressReporter(progress, () => (_lanes?.Bytes ?? 0) + ControlBytes);
+        _progress = new ProgressReporter(progress, () => BytesOnWire);
     }
-
-    private ulong ControlBytes => _control is { } control ? control.Lane.BytesReceived + control.Lane.BytesSent : 0;
 
     internal async Task<MigrationReport> RunAsync(CancellationToken cancellation)
     {
@@ -74,13 +73,13 @@ internal sealed partial class MigrationRun : IDisposable
             await DumpAsync(cancellation).ConfigureAwait(false);
             await SendImagesAsync(cancellation).ConfigureAwait(false);
             await AwaitQuestionAsync(cancellation).ConfigureAwait(false);
-            outcome = await FinishAsync().ConfigureAwait(false);
+            outcome = await FinishAsync(cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (IsFailure(e))
         {
             _errors.Add(Explain(e));
             await AdvanceAsync(SourceInput.GiveUp).ConfigureAwait(false);
-            outcome = _state == SourceState.HandedOff ? await FinishAsync().ConfigureAwait(false) : await RolledBackAsync().ConfigureAwait(false);
+            outcome = _state == SourceState.HandedOff ? await FinishAsync(cancellation).ConfigureAwait(false) : await RolledBackAsync().ConfigureAwait(false);
         }
 
         return Report(outcome);
@@ -89,9 +88,9 @@ internal sealed partial class MigrationRun : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _awake?.Dispose();
         _control?.Close();
-        _lanes?.Dispose();
-        _control?.Dispose();
+        Disconnect();
         _source?.Dispose();
         _networkLock?.Dispose();
         _criu?.Dispose();
@@ -119,12 +118,11 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Use a tunnel to a local port, or say --insecure");
         }
 
-        AgentToken token = _options.Destination.UnixPath is not null ? AgentToken.None : AgentToken.Load(_options.TokenFile);
+        CloseDeadAttempts();
         string userConfig = ReadUserConfig();
-        EndPoint[] endpoints = await _options.Destination.ResolveAsync(cancellation).ConfigureAwait(false);
         try
         {
-            await Task.Factory.StartNew(() => Connect(endpoints, token), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+            await ConnectAsync(cancellation).ConfigureAwait(false);
         }
         catch (SocketException e)
         {
@@ -149,15 +147,14 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException("the destination cannot take the container: " + string.Join("; ", prepared.Refusals));
         }
 
-        _criu = new CriuSession(_options.StateDirectory, $"{_session.Name}-source", _options.TcpEstablished, userConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
+        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = ProcessIdentity.Of(container.InitPid) });
     }
 
-    private void Connect(EndPoint[] endpoints, AgentToken token)
+    private void Save(SourceRecord record)
     {
-        _control = new ControlChannel(LaneOpening.Dial(endpoints, LaneRole.Control, _session, epoch: 1, token, _pool), "source");
-        SocketLane demand = LaneOpening.Dial(endpoints, LaneRole.Demand, _session, epoch: 1, token, _pool, _options.CongestionControl);
-        SocketLane push = LaneOpening.Dial(endpoints, LaneRole.Push, _session, epoch: 1, token, _pool, _options.CongestionControl);
-        _lanes = new PageLanes(demand, push);
+        _record = record;
+        record.Save(_criu!.Directory);
     }
 
     private string ReadUserConfig()
@@ -179,6 +176,8 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.Enter(MigrationPhase.Dumping);
         cancellation.ThrowIfCancellationRequested();
         _checkpoint = _runc!.StartCheckpoint(_options.ContainerId, _criu!);
+        _checkpointEnded = _checkpoint.WaitAsync(CancellationToken.None);
+        Save(_record! with { Checkpoint = ProcessIdentity.Of(_checkpoint.Pid) });
         CriuStep step;
         do
         {
@@ -217,7 +216,8 @@ internal sealed partial class MigrationRun : IDisposable
 
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
-        _plan = new PushPlan(new UnsentPages(owed.Ranges), new SequentialPolicy());
+        _owed = owed.Ranges;
+        _plan = new PushPlan(new UnsentPages(_owed), PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source, _plan);
         _progress.PagesTotal = owed.TotalPages;
     }
@@ -235,6 +235,7 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.Enter(MigrationPhase.Restoring);
         Built built = (await AwaitKindAsync("the restore on the destination", FrameKind.Built, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Built>();
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
+        _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
         _lanes!.StartPush(_server!);

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using PostCopy.Control.Messages;
 
 namespace PostCopy.Migrate;
@@ -8,6 +9,7 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
 {
     private readonly Stopwatch _elapsed = Stopwatch.StartNew();
     private MigrationPhase _phase;
+    private string? _trouble;
     private ulong _pagesTotal;
     private ulong _faults;
     private ulong _lastBytes;
@@ -19,11 +21,23 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
         set => _pagesTotal = PagesRemaining = value;
     }
 
-    internal ulong PagesRemaining { get; private set; }
+    internal ulong PagesRemaining { get; set; }
+
+    /// <summary>Pages wait for a connection, since now.</summary>
+    internal void Stall(string reason)
+    {
+        _trouble = string.Create(CultureInfo.InvariantCulture, $"since {DateTime.Now:HH:mm:ss}: {reason}");
+        Enter(MigrationPhase.Stalled);
+    }
 
     internal void Enter(MigrationPhase phase)
     {
         _phase = phase;
+        if (phase != MigrationPhase.Stalled)
+        {
+            _trouble = null;
+        }
+
         if (phase is MigrationPhase.Discarding or MigrationPhase.Done)
         {
             PagesRemaining = 0;
@@ -46,6 +60,6 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
         double seconds = (now - _lastLook).TotalSeconds;
         double rate = seconds > 0 ? (bytes - _lastBytes) / seconds : 0;
         (_lastBytes, _lastLook) = (bytes, now);
-        watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate));
+        watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate, _trouble));
     }
 }

@@ -26,6 +26,30 @@ internal sealed class UnsentPages
         Remaining = Total;
     }
 
+    /// <summary>
+    /// As if all pages but these had been sent: what a destination says after a reconnection. False when one of them was never owed.
+    /// </summary>
+    internal bool TryRestrictTo(IEnumerable<KeyValuePair<ImagePid, PageRange>> stillOwed)
+    {
+        foreach (Space space in _spaces)
+        {
+            space.ClearAll();
+        }
+
+        Remaining = 0;
+        foreach ((ImagePid pid, PageRange range) in stillOwed)
+        {
+            if (!TryGetSpace(pid, out int space) || !Owes(space, range))
+            {
+                return false;
+            }
+
+            Remaining += _spaces[space].Set(range);
+        }
+
+        return true;
+    }
+
     /// <summary>Pages owed at the start.</summary>
     internal ulong Total { get; }
 
@@ -135,25 +159,33 @@ internal sealed class UnsentPages
             return true;
         }
 
-        internal ulong Clear(PageRange range)
+        internal void ClearAll() => Array.Clear(_unsent);
+
+        /// <summary>Clears a range's bits; returns how many were set.</summary>
+        internal ulong Clear(PageRange range) => Change(range, 0);
+
+        /// <summary>Sets a range's bits; returns how many were not.</summary>
+        internal ulong Set(PageRange range) => Change(range, ulong.MaxValue);
+
+        private ulong Change(PageRange range, ulong to)
         {
             int e = Find(range.Start);
             ArgumentOutOfRangeException.ThrowIfNegative(e);
             ulong bit = BitOf(e, range.Start);
             ulong end = bit + range.PageCount;
-            ulong cleared = 0;
+            ulong changed = 0;
             while (bit < end)
             {
                 int offset = (int)(bit % 64);
                 ulong count = Math.Min(end - bit, 64UL - (ulong)offset);
                 ulong mask = (count == 64 ? ulong.MaxValue : (1UL << (int)count) - 1) << offset;
                 ref ulong word = ref _unsent[bit / 64];
-                cleared += (ulong)BitOperations.PopCount(word & mask);
-                word &= ~mask;
+                changed += (ulong)BitOperations.PopCount((word ^ to) & mask);
+                word = (word & ~mask) | (to & mask);
                 bit += count;
             }
 
-            return cleared;
+            return changed;
         }
 
         private ulong BitOf(int e, ulong address) => _firstBit[e] + ((address - Ranges[e].Start) >> PageSize.Shift);

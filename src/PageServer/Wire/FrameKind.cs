@@ -33,6 +33,7 @@ internal enum FrameKind : ushort
     CheckReport = 29,
     Failed = 30,
     Ask = 31,
+    Owed = 32,
 
     // Demand and push lanes.
     PageRequest = 48,

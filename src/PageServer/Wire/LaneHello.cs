@@ -51,6 +51,9 @@ internal readonly record struct Welcome(ushort OldestVersion, ushort NewestVersi
 /// </remarks>
 internal readonly record struct LaneHello(ushort Version, LaneRole Role, uint PageSizeBytes, uint Epoch, SessionToken Session, ReadOnlyMemory<byte> Nonce, ReadOnlyMemory<byte> Mac)
 {
+    /// <summary>The epoch of a session's first connection; every later one is larger than all before.</summary>
+    internal const uint FirstEpoch = 1;
+
     internal const int Bytes = SignedBytes + MacBytes;
     internal const int SignedBytes = 44;
     internal const int NonceBytes = 16;

@@ -24,6 +24,9 @@ internal static class ProtocolLimits
     /// <summary>Bytes of an error's text: an error may come while a lane opens, so its frame keeps to that limit.</summary>
     internal const int MaxErrorTextBytes = MaxOpeningPayloadBytes - 2;
 
+    /// <summary>Ranges in one message about what is still owed: some 15 bytes each.</summary>
+    internal const int MaxOwedRanges = 32 << 10;
+
     /// <summary>Bytes of a heartbeat: one time. Its acknowledgement has two.</summary>
     internal const int HeartbeatBytes = 8;
 

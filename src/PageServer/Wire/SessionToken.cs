@@ -28,6 +28,18 @@ internal readonly record struct SessionToken(UInt128 Value)
         }
     }
 
+    /// <summary>The token itself, for the session's own record (0600) and nothing else.</summary>
+    internal string ToHex()
+    {
+        Span<byte> token = stackalloc byte[Bytes];
+        Write(token);
+        return Convert.ToHexStringLower(token);
+    }
+
+    /// <summary>Throws <see cref="FormatException"/> for anything that <see cref="ToHex"/> does not return.</summary>
+    internal static SessionToken FromHex(string text) =>
+        Convert.FromHexString(text) is { Length: Bytes } token ? Parse(token) : throw new FormatException($"a session token has {Bytes} bytes");
+
     internal void Write(Span<byte> destination) => System.Buffers.Binary.BinaryPrimitives.WriteUInt128BigEndian(destination, Value);
 
     internal static SessionToken Parse(ReadOnlySpan<byte> source) => new(System.Buffers.Binary.BinaryPrimitives.ReadUInt128BigEndian(source));

@@ -1,0 +1,163 @@
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging;
+using PostCopy.Control.Messages;
+using PostCopy.Criu;
+using PostCopy.Faults;
+using PostCopy.HandOff;
+using PostCopy.Keeper;
+using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Runc;
+using PostCopy.Userfault;
+using PostCopy.Wire;
+
+namespace PostCopy.Agent;
+
+/// <summary>Goes on where an agent that is dead now stood: by what was recorded, never by what was only remembered.</summary>
+internal sealed partial class AgentSession
+{
+    private const string DestinationSuffix = "-destination";
+    private const string MayRunWord = "may-run";
+    private const string NeverRanWord = "never-ran";
+    private const string CompleteWord = "complete";
+
+    private DestinationRecord? _record;
+
+    /// <summary>The sessions that a dead agent left below the state directory.</summary>
+    internal static IEnumerable<AgentSession> FindAbandoned(AgentOptions options, ILogger logger)
+    {
+        string[] directories = Directory.Exists(options.StateDirectory) ? Directory.GetDirectories(options.StateDirectory, "*" + DestinationSuffix) : [];
+        foreach (string directory in directories)
+        {
+            AgentSession? session = null;
+            try
+            {
+                session = TakeOver(directory, options, logger);
+            }
+            catch (Exception e) when (e is IOException or FormatException or Google.Protobuf.InvalidProtocolBufferException or UnauthorizedAccessException)
+            {
+                AgentLog.CannotTakeOver(logger, directory, e.Message);
+            }
+
+            if (session is not null)
+            {
+                yield return session;
+            }
+        }
+    }
+
+    private static AgentSession? TakeOver(string directory, AgentOptions options, ILogger logger)
+    {
+        if (DestinationRecord.TryLoad(directory) is not { } record)
+        {
+            // The agent died before it had promised anything.
+            Directory.Delete(directory, recursive: true);
+            return null;
+        }
+
+        Prepare container = Prepare.Parser.ParseFrom(record.Prepare);
+        return new AgentSession(SessionToken.FromHex(record.Token), options, logger)
+        {
+            _record = record,
+            _container = container,
+            _peer = record.Peer,
+            _criu = CriuSession.TakeOver(options.StateDirectory, Path.GetFileName(directory), container.TcpEstablished),
+            _initPid = record.Init.Exists ? record.Init.Pid : 0,
+            _linkLost = true,
+            _epoch = 0,
+        };
+    }
+
+    /// <summary>Serves on, or destroys what never ran: as the records say.</summary>
+    internal async Task RunRecoveredAsync()
+    {
+        try
+        {
+            await RecoverAsync().ConfigureAwait(false);
+            await HandleEventsAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            await EndAsync().ConfigureAwait(false);
+        }
+    }
+
+    private async Task RecoverAsync()
+    {
+        CriuHook hook = _criu!.Hook;
+        _asked = hook.Asked.Read() is not null;
+        DestinationDecision? decision = hook.Decision.Read() switch
+        {
+            null => null,
+            MayRunWord => DestinationDecision.MayRun,
+            NeverRanWord => DestinationDecision.NeverRan,
+            var word => throw new IOException($"{hook.Decision.Path} says '{word}', which is no decision"),
+        };
+        (_state, DestinationActions actions) = DestinationHandOff.Recover(decision, hook.Returned.Read() is not null, hook.MayHaveRun);
+        AgentLog.TookOver(_logger, Token.Name, _container.ContainerId, _state);
+        TellStatus();
+        if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
+        {
+            await AdvanceAsync(follows).ConfigureAwait(false);
+        }
+
+        if (_state is DestinationState.MayRun or DestinationState.Running)
+        {
+            await RecoverCopyAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The copy runs, or may. runc is not our child: that it has done its part shows in what it knows of the container.</summary>
+    private async Task RecoverCopyAsync()
+    {
+        if (_criu!.Hook.Drained.Read() is not null)
+        {
+            // All of it is here, and only the source may not know.
+            _state = DestinationState.Running;
+            await AdvanceAsync(DestinationInput.AllPagesIn).ConfigureAwait(false);
+            return;
+        }
+
+        if (_initPid != 0)
+        {
+            TakeOverMemory();
+            WatchContainer();
+        }
+        else
+        {
+            Post(new SessionEvent.ContainerDied());
+        }
+
+        _ = ((Func<Task>)(async () =>
+        {
+            await _record!.Restore.WaitForEndAsync().ConfigureAwait(false);
+            bool known = await new RuncCommand(_options.RuncRoot).FindAsync(_container.ContainerId, CancellationToken.None).ConfigureAwait(false) is { Status: "running" };
+            Post(new SessionEvent.RestoreEnded(known && _criu.Hook.MayHaveRun ? new ExitStatus(0, 0) : new ExitStatus(1, 0)));
+        }))();
+    }
+
+    private void TakeOverMemory()
+    {
+        try
+        {
+            (_keeper, Dictionary<int, Userfaultfd> held) = KeeperProcess.TakeOver(_criu!.Directory);
+            _journal = EventJournal.Open(Path.Combine(_criu.Directory, KeeperProtocol.JournalName));
+            MakeMemory();
+            IReadOnlyList<ImagePid> lost = _memory!.Recover(held);
+            if (lost.Count > 0)
+            {
+                string whose = string.Join(", ", lost);
+                AgentLog.LostChild(_logger, Token.Name, _container.ContainerId, whose);
+                _errors.Add($"the agent died while it took over a child that process {whose} had just forked: that child's missing pages read as zeroes, so the container was frozen");
+            }
+
+            _lanes.Start(_memory);
+        }
+        catch (Exception e) when (e is IOException or SocketException)
+        {
+            AgentLog.CannotTakeOver(_logger, _criu!.Directory, e.Message);
+            _errors.Add(e.Message);
+            FreezerCgroup.Of(_initPid).Freeze();
+        }
+    }
+}

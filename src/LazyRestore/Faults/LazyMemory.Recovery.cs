@@ -1,0 +1,117 @@
+using PostCopy.Memory;
+using PostCopy.Userfault;
+
+namespace PostCopy.Faults;
+
+/// <content>Goes on where a process that is dead now stood.</content>
+internal sealed partial class LazyMemory
+{
+    /// <summary>
+    /// Takes over from a dead process: replays its journal onto fresh ledgers and serves the userfaultfds that a keeper held. Pages that are in place
+    /// already count as owed at first; the kernel says so (EEXIST) when they come again. Call once, before anything else; then <see cref="Drained"/>
+    /// and all else work as if nothing had happened.
+    /// </summary>
+    /// <param name="held">The userfaultfds by the numbers of their address spaces; ownership passes here.</param>
+    /// <returns>The processes of which a forked child's memory is lost: its userfaultfd died with the reader of the fork's event.</returns>
+    /// <exception cref="InvalidDataException">The journal does not tell the whole story, or an address space of it is not held.</exception>
+    public IReadOnlyList<ImagePid> Recover(IReadOnlyDictionary<int, Userfaultfd> held)
+    {
+        EventJournal journal = _journal ?? throw new InvalidOperationException("there is no journal to recover from");
+        if (journal.IsFull)
+        {
+            throw new InvalidDataException("the journal of events was full: what the tasks did to their memory since is not known");
+        }
+
+        Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces = [];
+        foreach ((int space, ImagePid? added, int child, UffdEvent message) in journal.Entries())
+        {
+            if (added is { } pid)
+            {
+                DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
+                spaces[space] = (process, new OwedPages(process.Layout));
+            }
+            else
+            {
+                Replay(spaces, space, child, message);
+            }
+        }
+
+        List<ImagePid> lostChildren = FinishBatch(journal, spaces, held);
+        foreach ((int id, (DumpedProcess process, OwedPages owed)) in spaces)
+        {
+            Userfaultfd uffd = held.GetValueOrDefault(id) ?? throw new InvalidDataException($"the keeper does not hold the userfaultfd of address space {id} (process {process.Pid})");
+            _lastId = Math.Max(_lastId, id);
+            Serve(new AddressSpace(id, process, uffd, owed));
+        }
+
+        _restoreFinished.Set();
+        foreach (AddressSpace space in _spaces.Values)
+        {
+            // Whoever waited for the dead process faults again, and that is heard here.
+            space.Uffd.WakeAll();
+        }
+
+        CompleteWhenDrained();
+        return lostChildren;
+    }
+
+    /// <summary>What was read from the kernel and had not reached the log.</summary>
+    private List<ImagePid> FinishBatch(
+        EventJournal journal, Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces, IReadOnlyDictionary<int, Userfaultfd> held)
+    {
+        List<ImagePid> lostChildren = [];
+        int parent = journal.PendingSpace;
+        foreach ((int index, UffdEvent message) in journal.Pending())
+        {
+            int child = 0;
+            if (message.Kind == UffdEventKind.Fork)
+            {
+                child = held.Keys.Where(id => !spaces.ContainsKey(id)).DefaultIfEmpty().Min();
+                if (child == 0)
+                {
+                    lostChildren.Add(spaces[parent].Process.Pid);
+                    continue;
+                }
+            }
+
+            if (message.Kind != UffdEventKind.PageFault)
+            {
+                Replay(spaces, parent, child, message);
+            }
+
+            journal.Applied(index, child);
+        }
+
+        journal.EndBatch();
+        return lostChildren;
+    }
+
+    private void Replay(Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces, int space, int child, in UffdEvent message)
+    {
+        if (!spaces.TryGetValue(space, out (DumpedProcess Process, OwedPages Owed) at))
+        {
+            throw new InvalidDataException($"the journal has an event of address space {space}, which nobody added");
+        }
+
+        switch (message.Kind)
+        {
+            case UffdEventKind.Remove:
+                Counters.AddDropped(at.Owed.Remove(message.Start, message.EndExclusive));
+                break;
+            case UffdEventKind.Unmap:
+                Counters.AddDropped(at.Owed.Unmap(message.Start, message.EndExclusive));
+                break;
+            case UffdEventKind.Remap:
+                Counters.AddDropped(at.Owed.Move(message.RemapFrom, message.RemapTo, message.RemapBytes));
+                break;
+            case UffdEventKind.Fork:
+                OwedPages owed = at.Owed.Clone();
+                Counters.AddOwed(owed.Remaining);
+                Counters.AddFork();
+                spaces[child] = (at.Process, owed);
+                break;
+            default:
+                throw new InvalidDataException($"the journal has an unknown event {(byte)message.Kind:x}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+using PostCopy.Sessions;
+
+namespace PostCopy.Migrate;
+
+/// <summary>What <c>postcopy status</c> shows of this session.</summary>
+internal sealed partial class MigrationRun
+{
+    private static readonly TimeSpan StatusEvery = TimeSpan.FromSeconds(1);
+
+    private SessionStatus? _status;
+    private long _statusAt;
+
+    /// <summary>Writes it when something changed, and progress once a second.</summary>
+    private void TellStatus(string waitsFor = "")
+    {
+        if (_criu is null)
+        {
+            return;
+        }
+
+        SessionStatus now = new()
+        {
+            Session = _session.Name,
+            Role = SessionStatus.Source,
+            Container = _options.ContainerId,
+            Peer = _options.Destination.ToString(),
+            State = _state.ToString(),
+            PagesTotal = _progress.PagesTotal,
+            PagesOwed = _progress.PagesRemaining,
+            WaitsFor = waitsFor,
+            Pid = Environment.ProcessId,
+        };
+        bool changed = _status is null || _status.State != now.State || _status.WaitsFor != now.WaitsFor;
+        if (changed || Environment.TickCount64 - _statusAt > StatusEvery.TotalMilliseconds)
+        {
+            _status = now with { Since = changed ? DateTimeOffset.UtcNow : _status!.Since };
+            _statusAt = Environment.TickCount64;
+            SessionList.Write(_criu.Directory, _status);
+        }
+    }
+}

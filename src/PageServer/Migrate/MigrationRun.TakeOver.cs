@@ -1,0 +1,181 @@
+using PostCopy.Criu;
+using PostCopy.HandOff;
+using PostCopy.Linux;
+using PostCopy.Runc;
+using PostCopy.Sessions;
+using PostCopy.Wire;
+
+namespace PostCopy.Migrate;
+
+/// <summary>Goes on where a process that is dead now stood: by what was recorded, never by what was only remembered.</summary>
+internal sealed partial class MigrationRun
+{
+    private SourceRecord? _record;
+
+    /// <summary>A migration that another process began.</summary>
+    internal static MigrationRun TakeOver(string session, string stateDirectory, Microsoft.Extensions.Logging.ILogger logger, IProgress<MigrationProgress>? progress)
+    {
+        string name = session + SourceSuffix;
+        SourceRecord record = SourceRecord.TryLoad(Path.Combine(stateDirectory, name))
+            ?? throw new MigrationException($"there is no session {session} below {stateDirectory} whose source is this host");
+        return new MigrationRun(record.Options with { StateDirectory = stateDirectory }, logger, progress)
+        {
+            _session = SessionToken.FromHex(record.Token),
+            _record = record,
+            _epoch = record.Epoch,
+            _criu = CriuSession.TakeOver(stateDirectory, name, record.Options.TcpEstablished),
+        };
+    }
+
+    /// <summary>Serves on, or rolls back, or finishes what is left to do: as the records say.</summary>
+    internal Task<MigrationReport> ResumeAsync(CancellationToken leave) => RecoverAsync(async () =>
+    {
+        await RecoverStateAsync().ConfigureAwait(false);
+        if (_state == SourceState.HandedOff)
+        {
+            ReadDump(_record!.Init.Pid);
+            if (!await ReconnectAsync("its process had died", leave).ConfigureAwait(false))
+            {
+                return KeepFrozenCopy("the destination was not reached");
+            }
+        }
+
+        return await FinishAsync(leave).ConfigureAwait(false);
+    });
+
+    /// <summary>
+    /// Lets the container run here, as of the freeze, because the operator says that the destination is lost; or puts away what is left of an attempt
+    /// that was rolled back.
+    /// </summary>
+    internal Task<MigrationReport> AbortAsync(bool destinationIsDead) => RecoverAsync(async () =>
+    {
+        bool mustAsk = _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
+        if (mustAsk)
+        {
+            if (!destinationIsDead)
+            {
+                _keepFiles = true;
+                throw new MigrationException(
+                    $"{_options.ContainerId} was handed off to {_options.Destination} and may be running there. Go on with: postcopy migrate --resume {_session.Name}. " +
+                    "Only if that host is lost for good: postcopy abort --destination-is-dead, which lets the container run here as it was at the freeze, " +
+                    "and loses all that it did since");
+            }
+
+            await RefuseIfDestinationLivesAsync().ConfigureAwait(false);
+            // The fence: from here on the destination gets no page and no confirmation, whoever resumes this session.
+            _criu.Hook.Returned.Write(DestinationIsDeadWord);
+            _neverRanHeard = true;
+            _errors.Add($"the container runs here as it was at the freeze; whatever it did on {_options.Destination} since is lost. Should that host come back, remove the container there");
+        }
+
+        await RecoverStateAsync().ConfigureAwait(false);
+        return await FinishAsync(CancellationToken.None).ConfigureAwait(false);
+    });
+
+    /// <summary>
+    /// One session at a time for a container: what a dead attempt left is put away when it was rolled back, and is in the way when it was not.
+    /// </summary>
+    private void CloseDeadAttempts()
+    {
+        foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SourceSuffix) : [])
+        {
+            if (SourceRecord.TryLoad(directory) is not { } record || record.Options.ContainerId != _options.ContainerId || record.Options.RuncRoot != _options.RuncRoot)
+            {
+                continue;
+            }
+
+            string session = Path.GetFileName(directory)[..^SourceSuffix.Length];
+            using FileStream held = SessionLock.TryTake(directory)
+                ?? throw new MigrationException($"the container '{_options.ContainerId}' is being migrated by another process (session {session})");
+            bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
+                && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
+            if (handedOff || record.Checkpoint.Exists)
+            {
+                throw new MigrationException(handedOff
+                    ? $"the container '{_options.ContainerId}' was handed off in session {session}, which has not ended: postcopy migrate --resume {session}"
+                    : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}");
+            }
+
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    private async Task<MigrationReport> RecoverAsync(Func<Task<MigrationOutcome>> work)
+    {
+        MigrationOutcome outcome;
+        _runc = new RuncCommand(_options.RuncRoot);
+        try
+        {
+            _progress.Enter(MigrationPhase.Preparing);
+            outcome = await work().ConfigureAwait(false);
+        }
+        catch (Exception e) when (IsFailure(e))
+        {
+            _errors.Add(Explain(e));
+            _keepFiles = true;
+            outcome = _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
+        }
+
+        return Report(outcome);
+    }
+
+    private async Task RecoverStateAsync()
+    {
+        ProcessIdentity init = _record!.Init;
+        _checkpointEnded = _record.Checkpoint.WaitForEndAsync();
+        if (init.Exists)
+        {
+            _freezer = FreezerCgroup.Of(init.Pid);
+            _networkLock = NetworkLock.Of(init.Pid);
+        }
+
+        HandOff.Decision? decision = _criu!.Hook.Decision.Read() switch
+        {
+            null => null,
+            HandedOffWord => HandOff.Decision.HandedOff,
+            CancelledWord => HandOff.Decision.Cancelled,
+            var word => throw new MigrationException($"{_criu.Hook.Decision.Path} says '{word}', which is no decision"),
+        };
+        bool returned = _criu.Hook.Returned.Read() is not null;
+        bool drained = _criu.Hook.Drained.Read() is not null;
+        if (decision == HandOff.Decision.HandedOff && !returned && !drained && !init.Exists)
+        {
+            throw new MigrationException($"the frozen copy of {_options.ContainerId} is gone: its first process {init.Pid} died, and with it the pages that the destination still lacks");
+        }
+
+        (_state, SourceActions actions) = SourceHandOff.Recover(decision, returned, drained, tasksExist: init.Exists);
+        if (_state == SourceState.HandedOff)
+        {
+            // It was frozen before the record was written, and nothing but us thaws it: CRIU need not hold it any more.
+            _freezer!.Freeze();
+            actions &= ~SourceActions.FreezeAgain;
+        }
+
+        if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
+        {
+            await AdvanceAsync(follows).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The word of an operator is believed only if the destination does not contradict it.</summary>
+    private async Task RefuseIfDestinationLivesAsync()
+    {
+        try
+        {
+            using CancellationTokenSource limit = new(RollBackPatience);
+            BeginEpoch();
+            await ConnectAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session })
+        {
+            // Its agent lives and knows nothing of the session: the host was started anew, and what ran there is gone.
+            return;
+        }
+        catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException or OperationCanceledException)
+        {
+            return;
+        }
+
+        throw new MigrationException($"the destination is not dead: its agent at {_options.Destination} answers and has the session. Go on with: postcopy migrate --resume {_session.Name}");
+    }
+}

@@ -1,0 +1,46 @@
+using PostCopy.HandOff;
+
+namespace PostCopy.Sessions;
+
+/// <summary>The sessions on this host, read from their directories.</summary>
+public static class SessionList
+{
+    private const string StatusFile = "status.json";
+
+    internal static void Write(string directory, SessionStatus status) =>
+        SessionFile.Write(Path.Combine(directory, StatusFile), status, SessionStatusJson.Default.SessionStatus);
+
+    /// <summary>All sessions below a state directory, the oldest first.</summary>
+    public static IReadOnlyList<SessionStatus> Read(string stateDirectory)
+    {
+        List<SessionStatus> found = [];
+        foreach (string directory in Directory.Exists(stateDirectory) ? Directory.GetDirectories(stateDirectory, "*-*") : [])
+        {
+            if (SessionFile.TryRead(Path.Combine(directory, StatusFile), SessionStatusJson.Default.SessionStatus) is { } status)
+            {
+                found.Add(IsWorkedOn(directory) ? status : WithoutProcess(directory, status));
+            }
+        }
+
+        return [.. found.OrderBy(static status => status.Since)];
+    }
+
+    private static bool IsWorkedOn(string directory)
+    {
+        using FileStream? free = SessionLock.TryTake(directory);
+        return free is null;
+    }
+
+    private static SessionStatus WithoutProcess(string directory, SessionStatus status)
+    {
+        string? decision = new WriteOnceRecord(Path.Combine(directory, "decision")).Read();
+        bool returned = new WriteOnceRecord(Path.Combine(directory, "returned")).Read() is not null;
+        string waitsFor = (status.Role, decision, returned) switch
+        {
+            ("source", "handed-off", false) => $"a process to serve its pages: postcopy migrate --resume {status.Session}",
+            ("source", _, _) => $"nothing; the container runs here. To put away what is left of the attempt: postcopy abort {status.Session}",
+            _ => "an agent on this host: start it with the same --state-dir",
+        };
+        return status with { Pid = 0, WaitsFor = waitsFor, State = returned ? "Returned" : status.State };
+    }
+}

@@ -1,0 +1,127 @@
+using System.Text.Json;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.Recovery;
+
+/// <summary>The source's process dies: before the hand-off the container runs on there, after it another process takes over.</summary>
+[Collection(EndToEndCollection.Name)]
+public sealed class DeadMigrateTests
+{
+    [SkippableFact]
+    public async Task Killed_in_the_drain_another_process_serves_on()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.DrainSlowlyAsync();
+        await scene.KillMigrateAsync();
+        await scene.WaitAWhileAsync();
+
+        JsonElement session = Assert.Single(await scene.StatusAsync("a"));
+        Assert.Equal("HandedOff", session.GetProperty("state").GetString());
+        Assert.Equal(0, session.GetProperty("pid").GetInt32());
+        string name = session.GetProperty("session").GetString()!;
+        Assert.Contains($"--resume {name}", session.GetProperty("waitsFor").GetString(), StringComparison.Ordinal);
+        JsonElement there = Assert.Single(await scene.StatusAsync("b"));
+        Assert.Equal((name, "Running"), (there.GetProperty("session").GetString(), there.GetProperty("state").GetString()));
+        Assert.True(there.GetProperty("pagesOwed").GetInt64() > 0);
+
+        // Neither may the container be migrated again meanwhile, nor run here.
+        await using Migration again = Migration.Start(scene.Lab, scene.Lab["a"], "walker", scene.Agent.Endpoint, scene.Agent.TokenFile);
+        Assert.Equal(ExitCode.Cannot, (await again.WaitAsync()).ExitCode);
+        CommandResult aborted = await scene.AbortAsync(name);
+        Assert.True(aborted.ExitCode == ExitCode.HandedOff && aborted.Error.Contains("--resume", StringComparison.Ordinal), $"{aborted}");
+
+        await scene.ResumeAsync(name);
+        await scene.ExpectMovedAsync();
+        Assert.Empty(await scene.StatusAsync("a"));
+    }
+
+    [SkippableFact]
+    public async Task Left_while_it_was_stalled_it_can_be_resumed_and_only_once()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.DrainSlowlyAsync();
+        await scene.Lab["b"].RunAsync("ss", "-K", "sport", "=", ":7077");
+        await scene.Lab["b"].CutAsync();
+        await scene.WaitForPhaseAsync("stalled");
+        await scene.Migration.Process.SignalAsync("INT");
+        MigrationReport report = (await scene.Migration.WaitAsync()).Expect(ExitCode.HandedOff, "handed-off");
+        Assert.Contains(report.Errors, error => error.Contains($"--resume {report.Session}", StringComparison.Ordinal));
+
+        await scene.ResumeAsync(report.Session);
+        await scene.WaitForPhaseAsync("stalled");
+        CommandResult second = await scene.Lab["a"].TryAsync(Repository.PostCopy, "migrate", "--resume", report.Session);
+        Assert.True(second.ExitCode == ExitCode.Usage && second.Error.Contains("another process", StringComparison.Ordinal), $"{second}");
+
+        await scene.Lab["b"].MendAsync();
+        await scene.ExpectMovedAsync();
+    }
+
+    [SkippableTheory]
+    [InlineData("freezing and dumping")]
+    [InlineData("sending images")]
+    [InlineData("restoring")]
+    public async Task Killed_before_the_hand_off_the_container_runs_on(string phase)
+    {
+        await using Scene scene = await Scene.StartAsync();
+        // Images at this rate take their time.
+        await scene.LimitRateAsync(1);
+        scene.StartMigration();
+        await scene.WaitForPhaseAsync(phase);
+        await scene.KillMigrateAsync();
+        await scene.Walker.WaitUntilItLivesAsync();
+        await scene.UnlimitRateAsync();
+        foreach (JsonElement left in await scene.StatusAsync("a"))
+        {
+            CommandResult aborted = await scene.AbortAsync(left.GetProperty("session").GetString()!);
+            Assert.True(aborted.ExitCode == ExitCode.RolledBack, $"{aborted}");
+        }
+
+        await scene.ExpectRolledBackAsync();
+    }
+
+    [SkippableFact]
+    public async Task A_dead_attempt_is_in_nobodys_way()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.LimitRateAsync(1);
+        scene.StartMigration();
+        await scene.WaitForPhaseAsync("sending images");
+        await scene.KillMigrateAsync();
+        await scene.Walker.WaitUntilItLivesAsync();
+        await scene.UnlimitRateAsync();
+        await Condition.WaitAsync(
+            () => !scene.Lab["a"].SignalAsync("0", "runc checkpoint").GetAwaiter().GetResult().Equals(1), TimeSpan.FromSeconds(20), "the roll-back to end");
+        await Condition.WaitAsync(() => scene.Walker.Container.StatusOnAsync(scene.Lab["b"]).GetAwaiter().GetResult() is null, TimeSpan.FromSeconds(20), "the agent to give up");
+        scene.StartMigration();
+        await scene.ExpectMovedAsync();
+    }
+
+    [SkippableFact]
+    public async Task A_lost_destination_gives_the_container_back_only_by_an_operators_word()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        long linesAtFreeze = 0;
+        await scene.DrainSlowlyAsync();
+        linesAtFreeze = scene.Walker.ReadLog().FindLastIndex(line => line.Host == "a");
+        await scene.KillMigrateAsync();
+        string name = Assert.Single(await scene.StatusAsync("a")).GetProperty("session").GetString()!;
+
+        CommandResult refused = await scene.AbortAsync(name, "--destination-is-dead");
+        Assert.True(refused.ExitCode == ExitCode.HandedOff && refused.Error.Contains("is not dead", StringComparison.Ordinal), $"{refused}");
+
+        // Host b dies with everything on it.
+        await scene.Lab["b"].SignalAsync("KILL", "postcopy agent");
+        await scene.Walker.Container.RemoveFromAsync(scene.Lab["b"]);
+        int lines = scene.Walker.ReadLog().Count;
+        CommandResult aborted = await scene.AbortAsync(name, "--destination-is-dead");
+        Assert.True(aborted.ExitCode == ExitCode.RolledBack, $"{aborted}");
+
+        await scene.Walker.WaitUntilItLivesAsync();
+        await scene.Walker.VerifyAsync();
+        List<WalkerLogLine> log = scene.Walker.ReadLog();
+        Assert.Equal(("a", linesAtFreeze + 1), (log[lines].Host, log[lines].Sequence));
+        CommandResult late = await scene.Lab["a"].TryAsync(Repository.PostCopy, "migrate", "--resume", name);
+        Assert.Equal(ExitCode.Usage, late.ExitCode);
+        await scene.Walker.Container.RemoveFromAsync(scene.Lab["a"]);
+    }
+}

@@ -1,0 +1,161 @@
+using System.Text.Json;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.Recovery;
+
+/// <summary>A container on its way from host a to host b, slowly enough to be disturbed.</summary>
+internal sealed class Scene : IAsyncDisposable
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private Migration? _migration;
+
+    private Scene(Lab lab, Walker walker, RunningAgent agent)
+    {
+        Lab = lab;
+        Walker = walker;
+        Agent = agent;
+    }
+
+    public Lab Lab { get; }
+
+    public Walker Walker { get; }
+
+    public RunningAgent Agent { get; private set; }
+
+    public Migration Migration => _migration!;
+
+    public static async Task<Scene> StartAsync(int mebibytes = 64)
+    {
+        Bed.RequirePostCopy();
+        Lab lab = await Lab.UpAsync("a", "b");
+        try
+        {
+            Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes);
+            return new Scene(lab, walker, await lab["b"].StartAgentAsync());
+        }
+        catch
+        {
+            await lab.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Limits what host a can send, so that the drain takes some seconds.</summary>
+    public Task LimitRateAsync(int mebibytesPerSecond) =>
+        Lab["a"].RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", $"{mebibytesPerSecond * 8}mbit", "burst", "64kb", "latency", "50ms");
+
+    public Task UnlimitRateAsync() => Lab["a"].TryAsync("tc", "qdisc", "del", "dev", "eth0", "root");
+
+    public void StartMigration(params string[] options) =>
+        _migration = Migration.Start(Lab, Lab["a"], Walker.Container.Id, Agent.Endpoint, Agent.TokenFile, options);
+
+    /// <summary>Starts the migration and returns when the container runs on b and is owed most of its memory.</summary>
+    public async Task DrainSlowlyAsync()
+    {
+        await LimitRateAsync(8);
+        StartMigration();
+        await WaitForPhaseAsync("memory follows");
+    }
+
+    public Task WaitForPhaseAsync(string phase) =>
+        Migration.Process.WaitForOutputAsync(command => command.Error.Contains(phase, StringComparison.Ordinal), Limit);
+
+    /// <summary>How often the migration has said this.</summary>
+    public int Count(string text) => Migration.Process.Error.Split(text).Length - 1;
+
+    /// <summary>Lets the program go on, or wait for its pages, for a second or so.</summary>
+    public async Task WaitAWhileAsync()
+    {
+        int first = Walker.ReadLog().Count;
+        int last = first;
+        long since = Environment.TickCount64;
+        await Condition.WaitAsync(
+            () =>
+            {
+                int lines = Walker.ReadLog().Count;
+                if (lines != last)
+                {
+                    (last, since) = (lines, Environment.TickCount64);
+                }
+
+                return lines - first > 500 || Environment.TickCount64 - since > 1500;
+            },
+            Limit,
+            "a second of the program's life");
+    }
+
+    public async Task KillMigrateAsync()
+    {
+        Assert.Equal(1, await Lab["a"].SignalAsync("KILL", "postcopy migrate"));
+        await Migration.Process.WaitAsync(Limit);
+    }
+
+    public async Task KillAgentAsync()
+    {
+        Assert.Equal(1, await Lab["b"].SignalAsync("KILL", "postcopy agent"));
+        await Agent.Process.WaitAsync(Limit);
+    }
+
+    public async Task ResumeAsync(string session)
+    {
+        await Migration.DisposeAsync();
+        _migration = Migration.Resume(Lab, Lab["a"], session);
+    }
+
+    public async Task<JsonElement[]> StatusAsync(string host) =>
+        [.. JsonDocument.Parse(await Lab[host].RunAsync(Repository.PostCopy, "status", "--json")).RootElement.EnumerateArray()];
+
+    public Task<CommandResult> AbortAsync(string session, params string[] options) => Lab["a"].TryAsync([Repository.PostCopy, "abort", session, .. options]);
+
+    public async Task RestartAgentAsync()
+    {
+        await Agent.DisposeAsync();
+        Agent = await Lab["b"].StartAgentAsync();
+    }
+
+    /// <summary>The migration ends well, and the container proves that nothing of it was lost.</summary>
+    public async Task ExpectMovedAsync()
+    {
+        await UnlimitRateAsync();
+        (await Migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await ExpectWholeOnDestinationAsync();
+    }
+
+    public async Task ExpectWholeOnDestinationAsync()
+    {
+        await Walker.VerifyAsync();
+        Assert.Equal(0, (await Walker.StatsAsync()).Bad);
+        Walker.AssertRanOn("a", "b");
+        Assert.Null(await Walker.Container.StatusOnAsync(Lab["a"]));
+        Assert.Equal("running", await Walker.Container.StatusOnAsync(Lab["b"]));
+        await Agent.DisposeAsync();
+        await Walker.Container.RemoveFromAsync(Lab["b"]);
+        await Lab.AssertNothingLeftAsync();
+    }
+
+    /// <summary>The container runs where it was, and nothing of the attempt is left.</summary>
+    public async Task ExpectRolledBackAsync()
+    {
+        await UnlimitRateAsync();
+        await Walker.WaitUntilItLivesAsync();
+        await Walker.VerifyAsync();
+        Assert.Equal(0, (await Walker.StatsAsync()).Bad);
+        Walker.AssertRanOn("a");
+        Assert.Equal("running", await Walker.Container.StatusOnAsync(Lab["a"]));
+        Assert.Null(await Walker.Container.StatusOnAsync(Lab["b"]));
+        await Agent.DisposeAsync();
+        await Walker.Container.RemoveFromAsync(Lab["a"]);
+        await Lab.AssertNothingLeftAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_migration is not null)
+        {
+            await _migration.DisposeAsync();
+        }
+
+        await Agent.DisposeAsync();
+        await Lab.DisposeAsync();
+    }
+}
