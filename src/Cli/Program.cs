@@ -27,6 +27,8 @@ internal static class Program
             MigrateCommand.Create(),
             StatusCommand.Create(),
             AbortCommand.Create(),
+            LazyPagesCommand.Create(),
+            PageServerCommand.Create(),
             InspectCommand.Create(),
             KeeperCommand.Create(),
         };

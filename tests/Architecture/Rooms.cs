@@ -25,6 +25,8 @@ internal static class Rooms
         new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
         new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
         new("PageServer", "Trees", ["Criu", "Pages", "Linux", "Memory"]),
+        new("PageServer", "CriuWire", ["Transport", "Wire", "Memory"]),
+        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
         new(
@@ -48,6 +50,8 @@ internal static class Rooms
                 "Memory", "Sessions",
             ]),
 
+        new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),
+
         // The command line: sees what is public of both libraries.
         new("Cli", "Display", ["Check", "Migrate", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
         new(
@@ -58,8 +62,8 @@ internal static class Rooms
             "Cli",
             "Commands",
             [
-                "Display", "Hosting", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
-                "Memory", "Sessions",
+                "Display", "Hosting", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check",
+                "Serve", "Pages", "Images", "Transport", "Wire", "Memory", "Sessions",
             ]),
     ];
 

@@ -113,6 +113,10 @@ internal sealed partial class LazyMemory : IDisposable
         return process.Layout.RangesOf(process.StillOwed());
     }
 
+    /// <summary>True while a process of the dump, or a child forked from it since, is owed a page.</summary>
+    public bool IsOwedAnything(ImagePid pid) =>
+        Find(pid) is var process && (!process.HasArrived || Array.Exists(process.Members, static member => member.Owed.Remaining > 0));
+
     /// <summary>Asks again for all pages that were asked for and have not come: after a reconnection their answers are lost.</summary>
     public void RepeatRequests()
     {

@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Mono.Unix.Native;
 using PostCopy.Faults;
 using PostCopy.Linux;
+using PostCopy.Userfault;
 
 namespace PostCopy.Keeper;
 
@@ -21,7 +22,13 @@ public static class KeeperMain
             using Socket listener = new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
             listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(directory, KeeperProtocol.SocketName)));
             listener.Listen(1);
-            new Held(directory, listener).HoldOn();
+            Held held = new(directory, listener);
+            held.HoldOn();
+            if (held.MustPutAway)
+            {
+                Directory.Delete(directory, recursive: true);
+            }
+
             return 0;
         }
         finally
@@ -32,11 +39,19 @@ public static class KeeperMain
 
     private sealed class Held(string directory, Socket listener)
     {
+        /// <summary>How often an orphan looks whether address spaces are gone: the kernel announces it to nobody.</summary>
+        private const int LookEveryMs = 1000;
+
         private readonly List<(int Id, int Descriptor)> _userfaultfds = [];
         private int _agent = KeeperProtocol.SocketDescriptor;
         private Socket? _laterAgent;
         private int _container = -1;
         private int _containerPid;
+        private bool _nobodyFollows;
+        private bool _watchesAddressSpaces;
+
+        /// <summary>Whether nobody else is left to remove the directory.</summary>
+        internal bool MustPutAway => _nobodyFollows && _agent < 0;
 
         internal void HoldOn()
         {
@@ -48,7 +63,7 @@ public static class KeeperMain
                     new Pollfd { fd = _container, events = PollEvents.POLLIN },
                     new Pollfd { fd = _agent < 0 ? (int)listener.SafeHandle.DangerousGetHandle() : -1, events = PollEvents.POLLIN },
                 ];
-                if (Syscall.poll(waits, -1) < 0)
+                if (Syscall.poll(waits, _agent < 0 && _watchesAddressSpaces ? LookEveryMs : -1) < 0)
                 {
                     continue;
                 }
@@ -60,7 +75,14 @@ public static class KeeperMain
                     return;
                 }
 
-                if (_agent < 0 && _container < 0)
+                if (_agent < 0 && _watchesAddressSpaces)
+                {
+                    if (!_userfaultfds.Exists(static held => new Userfaultfd(held.Descriptor).IsAlive))
+                    {
+                        return;
+                    }
+                }
+                else if (_agent < 0 && _container < 0)
                 {
                     // Nothing has run here yet: CRIU's own end takes what it built with it.
                     return;
@@ -89,6 +111,12 @@ public static class KeeperMain
                     break;
                 case KeeperProtocol.Container:
                     (_container, _containerPid) = (descriptor, number);
+                    break;
+                case KeeperProtocol.NobodyFollows:
+                    _nobodyFollows = true;
+                    break;
+                case KeeperProtocol.TasksRun:
+                    _watchesAddressSpaces = true;
                     break;
                 default:
                     break;

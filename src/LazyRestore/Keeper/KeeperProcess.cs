@@ -105,6 +105,12 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
         }
     }
 
+    /// <summary>There is no session that another process could go on with.</summary>
+    internal void SayNobodyFollows() => KeeperProtocol.Send(_socket, KeeperProtocol.NobodyFollows, 0, -1);
+
+    /// <summary>Tasks run whose pids are not known: the keeper need not live on once all their address spaces are gone.</summary>
+    internal void WatchAddressSpaces() => KeeperProtocol.Send(_socket, KeeperProtocol.TasksRun, 0, -1);
+
     /// <summary>Nothing is owed any more: the keeper lets go and ends. Returns when it has.</summary>
     internal async Task ReleaseAsync()
     {

@@ -24,6 +24,12 @@ internal static class KeeperProtocol
     /// <summary>A pidfd of the container's first process, with its pid: when that is dead, there is nothing left to hold anything for.</summary>
     internal const byte Container = (byte)'c';
 
+    /// <summary>No agent will take over: should this one die, the keeper removes the session's directory at its own end.</summary>
+    internal const byte NobodyFollows = (byte)'n';
+
+    /// <summary>Tasks run, and nobody knows the first one's pid: there is nothing left to hold anything for when all address spaces are gone.</summary>
+    internal const byte TasksRun = (byte)'t';
+
     /// <summary>To an agent that takes over: it has been given everything.</summary>
     internal const byte ThatIsAll = (byte)'e';
 

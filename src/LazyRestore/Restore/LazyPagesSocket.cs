@@ -63,6 +63,8 @@ internal sealed class LazyPagesSocket : IDisposable
         try
         {
             _connection = _listener.Accept();
+            // One restore a socket: a second one must fail at once, not wait in the queue. This removes the path, too.
+            _listener.Dispose();
             int socket = (int)_connection.SafeHandle.DangerousGetHandle();
             int pid;
             while (!_closing && (pid = ReadPid(socket)) != RestoreFinished)

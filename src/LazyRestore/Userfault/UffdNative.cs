@@ -9,6 +9,7 @@ internal static unsafe partial class UffdNative
     public const uint UFFDIO_WAKE = 0x8010aa02;
     public const uint UFFDIO_COPY = 0xc028aa03;
     public const uint UFFDIO_ZEROPAGE = 0xc020aa04;
+    public const uint UFFDIO_CONTINUE = 0xc020aa07;
     public const uint UFFDIO_POISON = 0xc020aa08;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -38,6 +39,16 @@ internal static unsafe partial class UffdNative
 
         /// <summary>Bytes zeroed, or -errno.</summary>
         public long zeropage;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct uffdio_continue
+    {
+        public uffdio_range range;
+        public ulong mode;
+
+        /// <summary>Bytes mapped, or -errno.</summary>
+        public long mapped;
     }
 
     [StructLayout(LayoutKind.Sequential)]

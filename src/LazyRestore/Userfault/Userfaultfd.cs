@@ -28,6 +28,22 @@ internal sealed unsafe class Userfaultfd : SafeHandleZeroOrMinusOneIsInvalid
     /// <summary>The number, for epoll and SCM_RIGHTS. Valid until Dispose.</summary>
     public int Descriptor => (int)handle;
 
+    /// <summary>
+    /// False once the address space is gone. Asked by a UFFDIO_CONTINUE, which never changes anonymous memory: ESRCH comes before any other answer
+    /// about the page (userfaultfd(2); fs/userfaultfd.c takes the mm first).
+    /// </summary>
+    public bool IsAlive
+    {
+        get
+        {
+            UffdNative.uffdio_continue argument = new() { range = Range(ProbedAddress, Environment.SystemPageSize) };
+            return Ioctl(UffdNative.UFFDIO_CONTINUE, &argument) != Errno.ESRCH;
+        }
+    }
+
+    /// <summary>A valid user address on every configuration, mapped or not: above vm.mmap_min_addr, a multiple of 64 KiB pages.</summary>
+    private const ulong ProbedAddress = 1UL << 30;
+
     /// <summary>Fills missing pages with bytes of this process and wakes who waits for them. <paramref name="source"/> need not be aligned.</summary>
     /// <remarks>
     /// EEXIST: the first page is present, nobody was woken. EAGAIN: an address-space change is in flight, read its event first. ENOENT: not inside

@@ -92,7 +92,7 @@ internal sealed class FreezerCgroup
 
     private static string Mount(bool isV2) => isV2 ? Mount("cgroup2", null) : Mount("cgroup", "freezer");
 
-    private static string Mount(string type, string? controller) =>
+    internal static string Mount(string type, string? controller) =>
         Mounts(type, controller).FirstOrDefault() ?? throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
 
     private static IEnumerable<string> Mounts(string type, string? controller)

@@ -1,0 +1,88 @@
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using PostCopy.CriuServe;
+using PostCopy.Hosting;
+using Serilog.Core;
+using Serilog.Extensions.Logging;
+
+namespace PostCopy.Commands;
+
+/// <summary><c>postcopy page-server</c>: serves pages to <c>criu lazy-pages</c> or <c>postcopy lazy-pages</c>, with CRIU's options.</summary>
+internal static class PageServerCommand
+{
+    private const string Name = "page-server";
+
+    private const string Help = """
+        Serve pages to "criu lazy-pages" or "postcopy lazy-pages": those in an image directory, to any number of restores at once; or those of a
+        container or process tree that this command dumps and holds frozen, in the place of "runc checkpoint --lazy-pages" and "criu dump --lazy-pages".
+
+        Options, as CRIU has them:
+          -D, --images-dir DIR     the images, to read or to write; default: the current directory
+          -W, --work-dir DIR       where a dump's logs go; default: the images' directory
+              --address ADDR       listen there; default: 127.0.0.1 (CRIU's is every address: whoever connects reads the memory)
+              --port PORT          the port; 0 lets the kernel choose one, which the log names (-v3)
+              --lazy-pages         accepted: the other kind, which receives images, is not offered
+              --tls [--tls-cacert FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
+          -o, --log-file FILE      log there and not to standard error; relative to the work directory
+          -v[N], --verbosity[=N]   1 errors, 2 warnings (default), 3 what happens, 4 everything
+          -d, --daemon             go to the background once clients can connect
+              --pidfile FILE       with -d: write the pid there; the file must not exist
+              --status-fd FD       write a zero byte there once clients can connect (and a dump is complete)
+              --no-default-config  accepted; CRIU's configuration files are never read
+        Only here, to serve from frozen processes:
+              --runc ID            dump this runc container
+          -t, --tree PID           dump this process and all below it
+              --state-dir DIR      where the dump keeps its state, on tmpfs; default: /run/postcopy
+              -- OPTION...         further options for "runc checkpoint" or "criu dump"
+
+        Serving images ends with SIGTERM or SIGINT. Serving from frozen processes ends when a client has fetched all pages: then the frozen copy is
+        discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
+        """;
+
+    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages", "runc", "tree", "state-dir"], RunAsync);
+
+    private static async Task<int> RunAsync(CriuArguments arguments)
+    {
+        CriuPageServerOptions options = new()
+        {
+            ImagesDirectory = CriuCommand.ImagesDirectory(arguments),
+            WorkDirectory = CriuCommand.WorkDirectory(arguments),
+            Port = arguments.Number("port", 0, ushort.MaxValue) ?? throw new FormatException("--port is missing"),
+            Tls = CriuCommand.Tls(arguments),
+            StatusDescriptor = CriuCommand.StatusDescriptor(arguments),
+            Dump = Dump(arguments),
+        };
+        options.Address = arguments.Text("address") ?? options.Address;
+        options.StateDirectory = arguments.Text("state-dir") is { } state ? Path.GetFullPath(state) : options.StateDirectory;
+        if (arguments.Has("daemon"))
+        {
+            return CriuCommand.RunInBackground(Name, arguments);
+        }
+
+        using Logger logger = CriuStyleLog.Create(CriuCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
+        using SerilogLoggerFactory loggers = new(logger);
+        ILogger<CriuPageServer> log = loggers.CreateLogger<CriuPageServer>();
+        using TerminationSignals signals = new();
+        try
+        {
+            return await new CriuPageServer(options, log).RunAsync(signals.Token).ConfigureAwait(false) ? 0 : CriuCommand.Failed;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            CommandLog.Failed(log, e.Message);
+            return CriuCommand.Failed;
+        }
+    }
+
+    private static DumpRequest? Dump(CriuArguments arguments)
+    {
+        string? container = arguments.Text("runc");
+        int? root = arguments.Number("tree", 2, int.MaxValue);
+        if (container is not null && root is not null)
+        {
+            throw new FormatException("--runc and --tree: one of them");
+        }
+
+        return container is null && root is null ? null : new DumpRequest(container, root ?? 0, arguments.Rest);
+    }
+}

@@ -1,0 +1,190 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using PostCopy.CriuWire;
+using PostCopy.Faults;
+using PostCopy.Images;
+using PostCopy.Keeper;
+using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Pages;
+using PostCopy.Restore;
+using PostCopy.Userfault;
+
+namespace PostCopy.LazyPages;
+
+/// <summary>
+/// In the place of <c>criu lazy-pages</c>: one <c>criu restore --lazy-pages</c> connects, its tasks' faults are served at once, and when it is
+/// finished everything else is fetched.
+/// </summary>
+/// <remarks>
+/// It differs where that one loses data. A page server hears of success only when every page is installed or dropped by the task itself: any other
+/// end of this process resets the connection, so that a dump's tasks resume. And a keeper process holds the userfaultfds, so that after
+/// the death of this process tasks wait for their pages instead of reading zeroes.
+/// </remarks>
+public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesDaemon> logger)
+{
+    /// <summary>Serves one restore. Returns true when all pages are where they belong; false, with the reason logged, when not.</summary>
+    /// <remarks>Makes the work directory the process's current one, as CRIU does: a unix socket's path is short, a work directory's need not be.</remarks>
+    /// <exception cref="IOException">It could not begin: the images, the directory, the keeper. Nobody has connected yet.</exception>
+    public async Task<bool> RunAsync()
+    {
+        string imageDirectory = Path.GetFullPath(options.ImagesDirectory);
+        Directory.SetCurrentDirectory(options.WorkDirectory ?? imageDirectory);
+        ImageSet images = ImageDirectory.Open(imageDirectory);
+        OwedMemory owed = OwedMemory.From(images);
+
+        using ImagePageSource stored = new(imageDirectory);
+        using IPageFeeder feeder = CreateFeeder(images, stored);
+        string program = options.KeeperProgram ?? throw new IOException("the program to start as keeper is not known (KeeperProgram)");
+        string state = MakeStateDirectory();
+        bool isKeepersNow = false;
+        try
+        {
+            using EventJournal journal = EventJournal.Create(Path.Combine(state, KeeperProtocol.JournalName));
+            using KeeperProcess keeper = new(program, state);
+            keeper.SayNobodyFollows();
+            using LazyMemory memory = new(owed.Ranges, feeder, keeper, logger, journal);
+            End end = await ServeAsync(owed, feeder, keeper, memory).ConfigureAwait(false);
+            isKeepersNow = end == End.Lost;
+            return end == End.Complete;
+        }
+        finally
+        {
+            if (!isKeepersNow)
+            {
+                Directory.Delete(state, recursive: true);
+            }
+        }
+    }
+
+    private enum End
+    {
+        Complete,
+        NotRestored,
+        Lost,
+    }
+
+    /// <summary>For the keeper and its journal; the keeper removes it when it outlives this process.</summary>
+    private string MakeStateDirectory()
+    {
+        const UnixFileMode OnlyRoot = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        Directory.CreateDirectory(options.StateDirectory, OnlyRoot);
+        return Directory.CreateDirectory(Path.Combine(options.StateDirectory, $"lazy-pages-{Guid.NewGuid():N}"), OnlyRoot).FullName;
+    }
+
+    private async Task<End> ServeAsync(OwedMemory owed, IPageFeeder feeder, KeeperProcess keeper, LazyMemory memory)
+    {
+        TaskCompletionSource memoryFailed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        memory.Failed += e => memoryFailed.TrySetException(e);
+        bool started = false;
+        using LazyPagesSocket socket = Listen((pid, uffd) =>
+        {
+            // Not earlier: as long as nobody connects, a dump's page server is to wait for whoever does.
+            if (!started)
+            {
+                started = true;
+                LazyPagesLog.Connected(logger);
+                feeder.Start(memory);
+            }
+
+            memory.Add(pid, uffd);
+        });
+        LazyPagesLog.Listening(
+            logger, Path.GetFullPath(SocketName), owed.TotalPages, owed.Ranges.Count, options.PageServer?.ToString() ?? Path.GetFullPath(options.ImagesDirectory));
+        SayReady();
+
+        try
+        {
+            await Task.WhenAny(socket.Finished, feeder.Failed, memoryFailed.Task).Unwrap().ConfigureAwait(false);
+            // Tasks run from here on: now it is the keeper that stands between our death and zeroes in their memory.
+            keeper.WatchAddressSpaces();
+            memory.RestoreFinished();
+        }
+        catch (Exception e) when (IsFailure(e))
+        {
+            // CRIU notices that its socket is closed and kills what it built.
+            LazyPagesLog.NotRestored(logger, e.Message);
+            feeder.Dispose();
+            await keeper.ReleaseAsync().ConfigureAwait(false);
+            return End.NotRestored;
+        }
+
+        LazyPagesLog.Restored(logger, memory.Counters.Remaining);
+        feeder.RestoreFinished();
+        try
+        {
+            await Task.WhenAny(memory.Drained, feeder.Failed, memoryFailed.Task).Unwrap().ConfigureAwait(false);
+        }
+        catch (Exception e) when (IsFailure(e))
+        {
+            feeder.Dispose();
+            LazyPagesLog.Lost(logger, memory.Counters.Remaining, e.Message);
+            return End.Lost;
+        }
+
+        await CompleteAsync(feeder).ConfigureAwait(false);
+        SayDrained(memory);
+        memory.Close();
+        await keeper.ReleaseAsync().ConfigureAwait(false);
+        return End.Complete;
+    }
+
+    /// <summary>Everything is in place, whatever comes of telling the server.</summary>
+    private async Task CompleteAsync(IPageFeeder feeder)
+    {
+        try
+        {
+            await feeder.CompleteAsync().ConfigureAwait(false);
+        }
+        catch (Exception e) when (IsFailure(e))
+        {
+            LazyPagesLog.CloseNotHeard(logger, e.Message);
+        }
+    }
+
+    private const string SocketName = "lazy-pages.socket";
+
+    private static LazyPagesSocket Listen(Action<ImagePid, Userfaultfd> arrived)
+    {
+        // What a daemon that was killed left behind; CRIU removes it as well.
+        File.Delete(SocketName);
+        return new LazyPagesSocket("", arrived);
+    }
+
+    private IPageFeeder CreateFeeder(ImageSet images, ImagePageSource stored)
+    {
+        FetchPlan plan = new(OwedEntries.Of(images, mustBePresent: options.PageServer is null));
+        if (options.PageServer is not { } server)
+        {
+            return new LocalFeeder(stored, plan);
+        }
+
+        CriuFrameFormat format = (options.HeaderBytes ?? (PagemapDialect.IsSince42(images) == false ? 24 : 32)) == 24 ? CriuFrameFormat.UpTo41 : CriuFrameFormat.Since42;
+        return new RemoteFeeder(() => server.Connect(format), plan);
+    }
+
+    private void SayReady()
+    {
+        if (options.StatusDescriptor is { } descriptor)
+        {
+            StatusByte.Write(descriptor);
+        }
+    }
+
+    private void SayDrained(LazyMemory memory)
+    {
+        FaultCounters counters = memory.Counters;
+        LatencyHistogram latency = memory.FaultLatency;
+        LazyPagesLog.Drained(
+            logger,
+            counters.InstalledByDemand,
+            latency.Count,
+            counters.InstalledByPush,
+            counters.Dropped,
+            latency.PercentileMicroseconds(0.5),
+            latency.PercentileMicroseconds(0.99));
+    }
+
+    private static bool IsFailure(Exception e) => e is IOException or SocketException or InvalidDataException or ArgumentException or ExternalException or OperationCanceledException;
+}

@@ -1,0 +1,66 @@
+using System.Globalization;
+using PostCopy.Linux;
+
+namespace PostCopy.CriuServe;
+
+/// <summary>
+/// A cgroup of our own around a tree of processes, to freeze just them: theirs may hold anything else, too. They go back where they were when it
+/// is left.
+/// </summary>
+internal sealed class HoldCgroup
+{
+    private readonly string _directory;
+    private readonly List<(int Pid, string Home)> _homes = [];
+
+    private HoldCgroup(string directory) => _directory = directory;
+
+    internal static HoldCgroup Around(IReadOnlyList<int> pids, string name)
+    {
+        (string mount, string path) = PlaceOf(pids[0]);
+        HoldCgroup hold = new(Path.Join(mount, path, name));
+        Directory.CreateDirectory(hold._directory);
+        foreach (int pid in pids)
+        {
+            (string home, string own) = PlaceOf(pid);
+            hold._homes.Add((pid, Path.Join(home, own)));
+            Enter(hold._directory, pid);
+        }
+
+        return hold;
+    }
+
+    /// <summary>Moves who still lives back and removes the cgroup.</summary>
+    internal void Leave()
+    {
+        foreach ((int pid, string home) in _homes)
+        {
+            if (Directory.Exists($"/proc/{pid}") && PlaceOf(pid) is var place && Path.Join(place.Mount, place.Path) == _directory)
+            {
+                Enter(home, pid);
+            }
+        }
+
+        Directory.Delete(_directory);
+    }
+
+    private static void Enter(string cgroup, int pid) => File.WriteAllText(Path.Join(cgroup, "cgroup.procs"), pid.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>Where a process is in the hierarchy that can freeze it: the v1 freezer if there is one, else v2.</summary>
+    private static (string Mount, string Path) PlaceOf(int pid)
+    {
+        string? v2 = null;
+        foreach (string line in File.ReadLines($"/proc/{pid}/cgroup"))
+        {
+            // hierarchy-id:controllers:path; v2 has id 0 and no controllers.
+            string[] parts = line.Split(':', 3);
+            if (parts[1].Split(',').Contains("freezer"))
+            {
+                return (FreezerCgroup.Mount("cgroup", "freezer"), parts[2]);
+            }
+
+            v2 = parts[0] == "0" ? parts[2] : v2;
+        }
+
+        return v2 is not null ? (FreezerCgroup.Mount("cgroup2", null), v2) : throw new IOException($"pid {pid} is in no cgroup that can be frozen");
+    }
+}

@@ -1,0 +1,103 @@
+using System.Net.Security;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+
+namespace PostCopy.CriuWire;
+
+/// <summary>CRIU's <c>--tls</c>: TLS 1.2 or 1.3 around the same frames, with X.509 certificates on both sides (<c>criu/tls.c</c>).</summary>
+public sealed class CriuTls
+{
+    /// <summary>CRIU's default places of the files.</summary>
+    private const string DefaultCaFile = "/etc/pki/CA/cacert.pem";
+    private const string DefaultCertificateFile = "/etc/pki/criu/cert.pem";
+    private const string DefaultKeyFile = "/etc/pki/criu/private/key.pem";
+
+    /// <summary>PEM file with the authorities to trust (<c>--tls-cacert</c>). When null, CRIU's default place and the system's authorities.</summary>
+    public string? CaFile { get; init; }
+
+    /// <summary>PEM file with our certificate (<c>--tls-cert</c>).</summary>
+    public string CertificateFile { get; init; } = DefaultCertificateFile;
+
+    /// <summary>PEM file with its key (<c>--tls-key</c>).</summary>
+    public string KeyFile { get; init; } = DefaultKeyFile;
+
+    /// <summary>Do not compare the peer's name with its certificate (<c>--tls-no-cn-verify</c>).</summary>
+    public bool AcceptAnyName { get; init; }
+
+    internal SslStream AsClient(Stream stream, string host)
+    {
+        SslStream secure = new(stream, leaveInnerStreamOpen: false);
+        Handshake(() => secure.AuthenticateAsClient(new SslClientAuthenticationOptions
+        {
+            TargetHost = host,
+            ClientCertificates = [OwnCertificate()],
+            LocalCertificateSelectionCallback = static (_, _, local, _, _) => local[0],
+            RemoteCertificateValidationCallback = Accepts,
+            CertificateChainPolicy = ChainPolicy(),
+        }));
+        return secure;
+    }
+
+    internal SslStream AsServer(Stream stream)
+    {
+        SslStream secure = new(stream, leaveInnerStreamOpen: false);
+        Handshake(() => secure.AuthenticateAsServer(new SslServerAuthenticationOptions
+        {
+            ServerCertificate = OwnCertificate(),
+            ClientCertificateRequired = true,
+            RemoteCertificateValidationCallback = Accepts,
+            CertificateChainPolicy = ChainPolicy(),
+        }));
+        return secure;
+    }
+
+    private static void Handshake(Action authenticate)
+    {
+        try
+        {
+            authenticate();
+        }
+        catch (AuthenticationException e)
+        {
+            throw new IOException($"TLS: {e.Message}", e);
+        }
+    }
+
+    private bool Accepts(object sender, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors) =>
+        certificate is not null && (errors & ~(AcceptAnyName ? SslPolicyErrors.RemoteCertificateNameMismatch : SslPolicyErrors.None)) == SslPolicyErrors.None;
+
+    private X509Certificate2 OwnCertificate()
+    {
+        try
+        {
+            return X509Certificate2.CreateFromPemFile(CertificateFile, KeyFile);
+        }
+        catch (CryptographicException e)
+        {
+            throw new IOException($"TLS: {CertificateFile} with {KeyFile} cannot be used: {e.Message}", e);
+        }
+    }
+
+    private X509ChainPolicy ChainPolicy()
+    {
+        X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck };
+        string file = CaFile ?? DefaultCaFile;
+        if (CaFile is null && !File.Exists(file))
+        {
+            return policy;
+        }
+
+        try
+        {
+            policy.CustomTrustStore.ImportFromPemFile(file);
+        }
+        catch (CryptographicException e)
+        {
+            throw new IOException($"TLS: {file} cannot be used: {e.Message}", e);
+        }
+
+        policy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+        return policy;
+    }
+}

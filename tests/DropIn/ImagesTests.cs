@@ -1,0 +1,80 @@
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.DropIn;
+
+/// <summary>Lazy restores of a plain dump's images: from the disk, and from a page server to several hosts at once.</summary>
+[Collection(EndToEndCollection.Name)]
+public sealed class ImagesTests
+{
+    [SkippableFact]
+    public async Task Pages_come_from_the_images_themselves()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await DumpAsync(scene);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy, fromServer: false);
+        (await scene.RestoreAsync()).EnsureSuccess();
+
+        await scene.Program.VerifyAsync();
+        (await lazyPages.WaitAsync()).EnsureSuccess();
+        scene.Program.AssertRanOn();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        await scene.Lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableTheory]
+    [InlineData(Player.Criu)]
+    [InlineData(Player.PostCopy)]
+    public async Task One_server_feeds_two_restores_at_once(Player daemon)
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree, mebibytes: 32, "c");
+        await DumpAsync(scene);
+        await using ReadyCommand server = await ReadyCommand.StartAsync(scene.Lab, scene.Lab["a"], "server",
+            [Repository.PostCopy, "page-server", "--lazy-pages", "--address", scene.PageServer, "--port", $"{Scene.Port}", "-D", scene.Images, "-v3", "--status-fd=3"]);
+        await using ReadyCommand onB = await scene.LazyPagesAsync(daemon);
+        await using ReadyCommand onC = await scene.LazyPagesAsync(daemon, host: "c");
+        // Both copies write into the same log and answer file; what is proved is that each gets every page.
+        CommandResult[] restores = await Task.WhenAll(scene.RestoreAsync(), scene.RestoreAsync("c"));
+        Assert.All(restores, static restore => restore.EnsureSuccess());
+        (await onB.WaitAsync()).EnsureSuccess();
+        (await onC.WaitAsync()).EnsureSuccess();
+        foreach (string host in (string[])["b", "c"])
+        {
+            await scene.Lab[host].RunAsync("kill", "-STOP", $"{scene.Program.Pid}");
+        }
+
+        foreach (string host in (string[])["b", "c"])
+        {
+            await scene.Lab[host].RunAsync("kill", "-CONT", $"{scene.Program.Pid}");
+            await scene.Program.VerifyAsync();
+            await scene.Lab[host].RunAsync("kill", "-KILL", $"{scene.Program.Pid}");
+        }
+
+        await server.SignalAsync("TERM");
+        CommandResult served = (await server.WaitAsync()).EnsureSuccess();
+        Assert.Equal(2, served.Error.Split("has fetched every page and closed").Length - 1);
+    }
+
+    [SkippableFact]
+    public async Task A_lazy_dumps_images_alone_are_refused_with_the_reason()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        CommandResult daemon = await scene.Lab["b"].TryAsync(Repository.PostCopy, "lazy-pages", "-D", scene.Images, "-W", scene.RestoreWork);
+        Assert.Equal(1, daemon.ExitCode);
+        Assert.Contains("--page-server", daemon.Error, StringComparison.Ordinal);
+        CommandResult server = await scene.Lab["a"].TryAsync(Repository.PostCopy, "page-server", "-D", scene.Images, "--port", "0");
+        Assert.Equal(1, server.ExitCode);
+        Assert.Contains("nothing here to serve", server.Error, StringComparison.Ordinal);
+
+        // Nobody has fetched anything: the dump is undone.
+        await dump.SignalAsync("TERM");
+        Assert.Equal(1, (await dump.WaitAsync()).ExitCode);
+        await scene.Program.WaitUntilItLivesAsync();
+        await scene.Program.VerifyAsync();
+        scene.Program.AssertRanOn();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+    }
+
+    private static async Task DumpAsync(Scene scene) =>
+        await scene.Lab["a"].RunAsync("criu", "dump", "-t", $"{scene.Program.Pid}", "-D", scene.Images, "-W", scene.DumpWork, "-o", "dump.log", "-v4");
+}

@@ -1,0 +1,157 @@
+using System.Globalization;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.DropIn;
+
+/// <summary>Who plays a role that both CRIU and postcopy can play.</summary>
+public enum Player
+{
+    Criu,
+    PostCopy,
+}
+
+/// <summary>How the program runs, and so who dumps and restores it.</summary>
+public enum Kind
+{
+    Runc,
+    Tree,
+}
+
+/// <summary>A lazy migration by hand, as CRIU's users script it: a server on host a, a lazy-pages daemon and a restore on host b.</summary>
+internal sealed class Scene : IAsyncDisposable
+{
+    internal const int Port = 7028;
+    internal static readonly TimeSpan Limit = TimeSpan.FromSeconds(90);
+
+    private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
+    private readonly string _pipeMaxSize = File.ReadAllText(PipeMaxSize);
+
+    private Scene(Lab lab, SceneProgram program)
+    {
+        Lab = lab;
+        Program = program;
+        Directory.CreateDirectory(Images);
+        Directory.CreateDirectory(DumpWork);
+        Directory.CreateDirectory(RestoreWork);
+        // CRIU's page server needs pipes of 4 MiB; root without CAP_SYS_RESOURCE gets them only when this allows it.
+        File.WriteAllText(PipeMaxSize, "4194304");
+    }
+
+    internal Lab Lab { get; }
+
+    internal SceneProgram Program { get; }
+
+    internal string Images => $"{Lab.Shared}/images";
+
+    internal string DumpWork => $"{Lab.Shared}/dump";
+
+    internal string RestoreWork => $"{Lab.Shared}/restore";
+
+    internal string PageServer => $"{Lab["a"].Address}";
+
+    internal static async Task<Scene> SetAsync(Kind kind, int mebibytes = 32, params string[] moreHosts)
+    {
+        Bed.RequirePostCopy();
+        Lab lab = await Lab.UpAsync(["a", "b", .. moreHosts]);
+        try
+        {
+            return new Scene(lab, await SceneProgram.StartAsync(lab, lab["a"], kind, mebibytes));
+        }
+        catch
+        {
+            await lab.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Dumps on host a and returns when pages are served there.</summary>
+    internal Task<ReadyCommand> DumpAsync(Player server, params string[] options) => ReadyCommand.StartAsync(Lab, Lab["a"], "dump", (server, Program.Kind) switch
+    {
+        (Player.Criu, Kind.Tree) =>
+        [
+            "criu", "dump", "-t", $"{Program.Pid}", "--lazy-pages", "--address", PageServer, "--port", $"{Port}",
+            "-D", Images, "-W", DumpWork, "-o", "dump.log", "-v4", "--status-fd", "3", .. options,
+        ],
+        (Player.Criu, _) =>
+        [
+            "runc", "checkpoint", "--lazy-pages", "--page-server", $"0.0.0.0:{Port}", "--image-path", Images, "--work-path", DumpWork, "--status-fd", "3",
+            Program.ContainerId,
+        ],
+        (_, Kind.Tree) =>
+        [
+            Repository.PostCopy, "page-server", "--tree", $"{Program.Pid}", "--address", PageServer, "--port", $"{Port}",
+            "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3", .. options,
+        ],
+        _ =>
+        [
+            Repository.PostCopy, "page-server", "--runc", Program.ContainerId, "--address", PageServer, "--port", $"{Port}",
+            "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3", .. options,
+        ],
+    });
+
+    /// <summary>Starts a lazy-pages daemon on a host and returns when restore can connect to it.</summary>
+    internal Task<ReadyCommand> LazyPagesAsync(Player daemon, bool fromServer = true, string host = "b", params string[] options)
+    {
+        string[] source = fromServer ? ["--page-server", "--address", PageServer, "--port", $"{Port}"] : [];
+        return ReadyCommand.StartAsync(Lab, Lab[host], "lazy-pages", [
+            daemon == Player.Criu ? "criu" : Repository.PostCopy, "lazy-pages", .. source,
+            "-D", Images, "-W", WorkOf(host), "-v3", "--status-fd", "3", .. options,
+        ]);
+    }
+
+    internal Task<CommandResult> RestoreAsync(string host = "b") => Lab[host].TryAsync(Program.Kind == Kind.Runc
+        ? Container.DetachedRunc($"{Lab.Shared}/runc-restore-{host}.log", ["restore", "-d", "--lazy-pages", "--image-path", Images, "--work-path", WorkOf(host),
+            "--bundle", Program.Bundle, Program.ContainerId])
+        : ["criu", "restore", "-d", "--lazy-pages", "-D", Images, "-W", WorkOf(host), "-o", "restore.log", "-v4"]);
+
+    internal string WorkOf(string host)
+    {
+        string directory = host == "b" ? RestoreWork : $"{RestoreWork}-{host}";
+        Directory.CreateDirectory(directory);
+        return directory;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await File.WriteAllTextAsync(PipeMaxSize, _pipeMaxSize);
+        await Lab.DisposeAsync();
+    }
+}
+
+/// <summary>A command that says on descriptor 3 with a zero byte that it is ready.</summary>
+internal sealed class ReadyCommand : IAsyncDisposable
+{
+    private readonly LabHost _host;
+    private readonly string _pidFile;
+
+    private ReadyCommand(LabHost host, RunningCommand command, string pidFile)
+    {
+        _host = host;
+        Command = command;
+        _pidFile = pidFile;
+    }
+
+    internal RunningCommand Command { get; }
+
+    internal static async Task<ReadyCommand> StartAsync(Lab lab, LabHost host, string name, string[] words)
+    {
+        string path = $"{lab.Shared}/{name}-{Guid.NewGuid():N}";
+        RunningCommand command = host.Start(["bash", "-c",
+            "mkfifo $0.status; \"$@\" 3>$0.status & echo $! >$0.pid; head -c 1 $0.status | od -An -tx1; wait $!", path, .. words]);
+        ReadyCommand ready = new(host, command, $"{path}.pid");
+        await command.WaitForOutputAsync(static c => c.Output.Contains("00", StringComparison.Ordinal), Scene.Limit);
+        return ready;
+    }
+
+    internal Task<CommandResult> WaitAsync() => Command.WaitAsync(Scene.Limit);
+
+    /// <summary>To the command itself, not to the shell that waits for it.</summary>
+    internal async Task SignalAsync(string signal)
+    {
+        int pid = int.Parse((await File.ReadAllTextAsync(_pidFile)).Trim(), CultureInfo.InvariantCulture);
+        Assert.True(pid > 1);
+        await _host.RunAsync("kill", $"-{signal}", $"{pid}");
+    }
+
+    public ValueTask DisposeAsync() => Command.DisposeAsync();
+}
