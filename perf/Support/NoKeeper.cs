@@ -6,7 +6,7 @@ namespace PostCopy.Perf.Support;
 /// <summary>The memory program holds its own userfaultfd: nothing is lost should this process end.</summary>
 internal sealed class NoKeeper : IUserfaultfdKeeper
 {
-    public void Keep(Userfaultfd uffd)
+    public void Keep(int id, Userfaultfd uffd)
     {
     }
 }

@@ -24,14 +24,14 @@ internal sealed class Scene : IAsyncDisposable
 
     public Migration Migration => _migration!;
 
-    public static async Task<Scene> StartAsync(int mebibytes = 64)
+    public static async Task<Scene> StartAsync(int mebibytes = 64, params string[] agentOptions)
     {
         Bed.RequirePostCopy();
         Lab lab = await Lab.UpAsync("a", "b");
         try
         {
             Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes);
-            return new Scene(lab, walker, await lab["b"].StartAgentAsync());
+            return new Scene(lab, walker, await lab["b"].StartAgentAsync(agentOptions));
         }
         catch
         {

@@ -68,6 +68,9 @@ internal sealed class Walker
     /// <summary>Waits until the program has written another line, so it runs.</summary>
     public Task WaitUntilItLivesAsync() => _log.WaitForAnotherLineAsync(Limit);
 
+    /// <summary>Its last words, written before it died of what it saw: there must be none.</summary>
+    public void AssertNothingBadWasSeen() => Assert.False(File.Exists($"{_directory}/bad"), "the program saw wrong bytes");
+
     /// <summary>The two-copies oracle: see <see cref="ProgramLog"/>.</summary>
     public void AssertRanOn(params string[] hosts) => _log.AssertRanOn(hosts);
 

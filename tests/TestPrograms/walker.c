@@ -67,8 +67,13 @@ static int check(uint64_t page)
             difference |= p[i] ^ (first + i * 0xd1342543de82ef95u);
     if (difference == 0)
         return 1;
-    if (__atomic_fetch_add(&bad_pages, 1, __ATOMIC_RELAXED) == 0)
+    if (__atomic_fetch_add(&bad_pages, 1, __ATOMIC_RELAXED) == 0) {
         first_bad = page;
+        // For whoever looks when we are dead.
+        char path[sizeof directory + 8];
+        snprintf(path, sizeof path, "%s/bad", directory);
+        close(open(path, O_CREAT | O_WRONLY, 0600));
+    }
     return 0;
 }
 

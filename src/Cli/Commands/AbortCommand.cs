@@ -1,6 +1,7 @@
 using System.CommandLine;
 using PostCopy.Display;
 using PostCopy.Migrate;
+using PostCopy.Sessions;
 using PostCopy.Transport;
 
 namespace PostCopy.Commands;
@@ -15,6 +16,11 @@ internal static class AbortCommand
         {
             Description = "The destination is lost for good: let the container run here as it was at the freeze. What it did there since is lost. Refused while its agent answers.",
         };
+        Option<SessionOrder?> sourceIsDead = new("--source-is-dead")
+        {
+            Description = "On the destination, while pages are owed: the source is lost for good. poison: whoever touches a missing page gets SIGBUS. kill: the container is killed.",
+            HelpName = "poison|kill",
+        };
         Option<string> stateDirectory = new("--state-dir")
         {
             Description = "Where sessions keep their state.",
@@ -22,16 +28,40 @@ internal static class AbortCommand
             DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
         Command command = new("abort", """
-            End a session that no process works on.
+            End a session, on the host where it is in the way.
 
             Before the hand-off, or when the destination gave the container back: it runs here, and what is left of the attempt is put away. After the
             hand-off only one side may ever run it, and that is the destination: refused, unless you say that the destination is lost for good.
+
+            On the destination: puts away a session that has ended and whose source does not come to hear of it; while pages are owed, see
+            --source-is-dead.
             """)
         {
-            session, dead, stateDirectory,
+            session, dead, sourceIsDead, stateDirectory,
         };
-        command.SetAction((parsed, _) => RunAsync(parsed.GetRequiredValue(session), Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)), parsed.GetValue(dead)));
+        command.SetAction((parsed, _) =>
+        {
+            string name = parsed.GetRequiredValue(session);
+            string directory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
+            return SessionOrders.IsDestination(directory, name)
+                ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead)))
+                : RunAsync(name, directory, parsed.GetValue(dead));
+        });
         return command;
+    }
+
+    private static int Order(string session, string stateDirectory, SessionOrder? order)
+    {
+        SessionStatus? status = SessionList.Read(stateDirectory).FirstOrDefault(one => one.Session == session && one.Role == "destination");
+        if (order is null && status?.State is not ("Complete" or "NeverRan"))
+        {
+            Console.Error.WriteLine($"postcopy abort: the container is owed {status?.PagesOwed} pages. Only if their source is lost for good: --source-is-dead poison|kill");
+            return ExitCodes.HandedOff;
+        }
+
+        SessionOrder holds = SessionOrders.Give(stateDirectory, session, order ?? SessionOrder.Forget);
+        Console.WriteLine($"the agent is told: {holds}; postcopy status shows what becomes of it");
+        return 0;
     }
 
     private static async Task<int> RunAsync(string session, string stateDirectory, bool destinationIsDead)

@@ -106,6 +106,16 @@ internal static class MigrateCommand
             DefaultValueFactory = static _ => PostCopyMode,
         };
         mode.AcceptOnlyFromAmong(PostCopyMode, StopCopyMode);
+        Option<string> policy = new("--policy")
+        {
+            Description = "Which pages are pushed next: from the lowest address up, around the latest faults, or none (only faults move pages; for research).",
+            DefaultValueFactory = static _ => "sequential",
+        };
+        policy.AcceptOnlyFromAmong("sequential", "neighbours", "none");
+        Option<bool> keepCpusAwake = new("--keep-cpus-awake")
+        {
+            Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
+        };
         Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
         {
@@ -127,7 +137,7 @@ internal static class MigrateCommand
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
-        foreach (Option option in (Option[])[to, mode, criuConfig, tokenFile, insecure, stateDirectory, json, report, verbose])
+        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, insecure, stateDirectory, json, report, verbose])
         {
             command.Add(option);
         }
@@ -137,6 +147,8 @@ internal static class MigrateCommand
             {
                 Destination = parsed.GetRequiredValue(to),
                 Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
+                Policy = Enum.Parse<PrefetchPolicy>(parsed.GetRequiredValue(policy), ignoreCase: true),
+                KeepCpusAwake = parsed.GetValue(keepCpusAwake),
                 CriuConfigFile = parsed.GetValue(criuConfig),
                 TokenFile = parsed.GetRequiredValue(tokenFile),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),

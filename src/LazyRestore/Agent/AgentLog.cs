@@ -56,12 +56,18 @@ internal static partial class AgentLog
     [LoggerMessage(2019, LogLevel.Critical, "session {Session}: container {Container} is frozen: a child that process {Process} forked when the agent died reads zeroes where pages are missing. Only a human can say what becomes of it")]
     internal static partial void LostChild(ILogger logger, string session, string container, string process);
 
+    [LoggerMessage(2020, LogLevel.Critical, "session {Session}: the source of container {Container} is lost, and with it pages: {Whose}; {Consequence}")]
+    internal static partial void PagesLost(ILogger logger, string session, string container, string whose, string consequence);
+
     [LoggerMessage(2011, LogLevel.Error, "session {Session}: unexpected failure")]
     internal static partial void Unexpected(ILogger logger, Exception exception, string session);
 
     [LoggerMessage(2012, LogLevel.Warning, "cannot accept a connection: {Reason}; trying again")]
     internal static partial void AcceptFailed(ILogger logger, string reason);
 
-    [LoggerMessage(2013, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
+    [LoggerMessage(2013, LogLevel.Warning, "session {Session}: its keeper had died before it was needed no more: {Reason}")]
+    internal static partial void KeeperDied(ILogger logger, string session, string reason);
+
+    [LoggerMessage(2030, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
 }

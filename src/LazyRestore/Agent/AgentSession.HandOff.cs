@@ -150,6 +150,7 @@ internal sealed partial class AgentSession
                 _built.BuiltUs = step.AtUs;
                 _initPid = step.InitPid;
                 Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
+                _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
                 _keeper!.Watch(step.InitPid);
                 _freezer = FreezerCgroup.TryOf(step.InitPid);
                 if (_freezer is not null)
@@ -240,6 +241,7 @@ internal sealed partial class AgentSession
             _criu!.Hook.Answer(yes: false);
             // No task of it will ever run, so what its memory holds matters no more; but CRIU must not wait for pages that do not come.
             _lanes.BeginEpoch(_epoch);
+            _socket?.Dispose();
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);

@@ -21,6 +21,7 @@ internal sealed partial class AgentSession
     private async Task LoseLinkAsync(string reason)
     {
         _linkLost = true;
+        _linkLostAt = Environment.TickCount64;
         _sourceSaidGoodbye = _control!.PeerSaidGoodbye;
         _lanes.BeginEpoch(_epoch);
         _control.Dispose();

@@ -63,6 +63,7 @@ internal sealed partial class AgentSession
             _criu = CriuSession.TakeOver(options.StateDirectory, Path.GetFileName(directory), container.TcpEstablished),
             _initPid = record.Init.Exists ? record.Init.Pid : 0,
             _linkLost = true,
+            _linkLostAt = Environment.TickCount64,
             _epoch = 0,
         };
     }

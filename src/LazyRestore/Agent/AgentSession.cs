@@ -47,6 +47,7 @@ internal sealed partial class AgentSession
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
+    private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
     private bool _linkLost;
@@ -214,6 +215,7 @@ internal sealed partial class AgentSession
 
     private async Task HandleEventsAsync()
     {
+        _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
         using Timer deadline = new(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
         while (!IsOver)
         {
@@ -247,6 +249,7 @@ internal sealed partial class AgentSession
     private bool IsOver => _state switch
     {
         DestinationState.Done => true,
+        _ when _forget => true,
         DestinationState.NeverRan => _linkLost && (!_asked || _sourceSaidNo || _sourceSaidGoodbye),
         _ => false,
     };
@@ -277,6 +280,7 @@ internal sealed partial class AgentSession
                 break;
             case SessionEvent.Drained:
                 _drained = true;
+                _awake?.Dispose();
                 _drainedUs = WallClock.NowUs;
                 await AskOrFinishAsync().ConfigureAwait(false);
                 break;
@@ -304,6 +308,7 @@ internal sealed partial class AgentSession
             case SessionEvent.Tick:
                 TellStatus();
                 TellProgress();
+                await LookForLossAsync().ConfigureAwait(false);
                 break;
             default:
                 break;
@@ -361,7 +366,6 @@ internal sealed partial class AgentSession
             Post(new SessionEvent.Drained());
         }))();
         _memory = memory;
-        _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
     }
 
     private void Save(DestinationRecord record)
@@ -382,6 +386,7 @@ internal sealed partial class AgentSession
             (unheard as SessionEvent.Reconnected)?.Control.Dispose();
         }
 
+        _awake?.Dispose();
         if (_ticks is { } ticks)
         {
             await ticks.DisposeAsync().ConfigureAwait(false);
@@ -453,7 +458,8 @@ internal sealed partial class AgentSession
         }
         catch (Exception e) when (e is LinuxException or System.Net.Sockets.SocketException)
         {
-            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper does not answer: {e.Message}");
+            AgentLog.KeeperDied(_logger, Token.Name, e.Message);
+            KeeperCgroup.RemoveIfEmpty();
         }
         finally
         {

@@ -77,14 +77,20 @@ internal sealed unsafe class EventJournal : IDisposable
     internal static EventJournal Open(string path)
     {
         FileStream file = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
-        if (file.Length != FileBytes)
+        if (file.Length is var length && length != FileBytes)
         {
             file.Dispose();
-            throw new InvalidDataException($"{path} has {file.Length} bytes, a journal has {FileBytes}");
+            throw new InvalidDataException($"{path} has {length} bytes, a journal has {FileBytes}");
         }
 
         EventJournal journal = new(file);
-        return *(ulong*)journal._base == Magic && journal.Progress >> 8 <= MaxEntries ? journal : throw new InvalidDataException($"{path} is no journal of events");
+        if (*(ulong*)journal._base == Magic && journal.Progress >> 8 <= MaxEntries)
+        {
+            return journal;
+        }
+
+        journal.Dispose();
+        throw new InvalidDataException($"{path} is no journal of events");
     }
 
     /// <summary>Before events of an address space are read.</summary>

@@ -8,6 +8,7 @@ internal sealed class FaultCounters
     private long _installedByPush;
     private long _zeroFilled;
     private long _dropped;
+    private long _lost;
     private long _faults;
     private long _forks;
 
@@ -25,6 +26,9 @@ internal sealed class FaultCounters
 
     /// <summary>Owed pages that nobody needs any more: given up, unmapped, or their task exited.</summary>
     public long Dropped => Interlocked.Read(ref _dropped);
+
+    /// <summary>Pages that were given up because their bytes are lost.</summary>
+    public long Lost => Interlocked.Read(ref _lost);
 
     /// <summary>Page faults read from the kernel, those on memory never owed included.</summary>
     public long Faults => Interlocked.Read(ref _faults);
@@ -44,6 +48,12 @@ internal sealed class FaultCounters
     public void AddDropped(long pages)
     {
         Interlocked.Add(ref _dropped, pages);
+        Interlocked.Add(ref _remaining, -pages);
+    }
+
+    public void AddLost(long pages)
+    {
+        Interlocked.Add(ref _lost, pages);
         Interlocked.Add(ref _remaining, -pages);
     }
 

@@ -19,6 +19,14 @@ internal sealed unsafe partial class LazyMemory
     /// </summary>
     private const int PatienceWithMissingMapping = 200;
 
+    /// <summary>What goes into the pages.</summary>
+    private enum Filling
+    {
+        Bytes,
+        Zeroes,
+        Poison,
+    }
+
     private int _saidNoMemory;
 
     /// <summary>
@@ -40,14 +48,38 @@ internal sealed unsafe partial class LazyMemory
 
         fixed (byte* source = bytes)
         {
-            InstallInAll(Find(pid), dumpTime, source);
+            InstallInAll(Find(pid), dumpTime, source, Filling.Bytes);
         }
     }
 
     /// <summary>As <see cref="Install"/>, for pages that are all zeroes.</summary>
-    public void InstallZero(ImagePid pid, PageRange dumpTime) => InstallInAll(Find(pid), dumpTime, source: null);
+    public void InstallZero(ImagePid pid, PageRange dumpTime) => InstallInAll(Find(pid), dumpTime, source: null, Filling.Zeroes);
 
-    private void InstallInAll(DumpedProcess process, PageRange dumpTime, byte* source)
+    /// <summary>
+    /// Gives up every page that is still owed, because its bytes are lost for good: whoever touches one gets SIGBUS, and nobody waits any more. Returns
+    /// how many pages each process and its children lost.
+    /// </summary>
+    public IReadOnlyList<(ImagePid Pid, long Pages)> Poison()
+    {
+        List<(ImagePid, long)> lost = [];
+        foreach (DumpedProcess process in _processes.Values)
+        {
+            long before = Counters.Lost;
+            foreach (PageRange range in process.Layout.RangesOf(process.StillOwed()))
+            {
+                InstallInAll(process, range, source: null, Filling.Poison);
+            }
+
+            if (Counters.Lost > before)
+            {
+                lost.Add((process.Pid, Counters.Lost - before));
+            }
+        }
+
+        return lost;
+    }
+
+    private void InstallInAll(DumpedProcess process, PageRange dumpTime, byte* source, Filling filling)
     {
         if (!PageSize.IsAligned(dumpTime.Start) || dumpTime.PageCount > (ulong.MaxValue - dumpTime.Start) >> PageSize.Shift)
         {
@@ -66,7 +98,7 @@ internal sealed unsafe partial class LazyMemory
             members = process.Members;
             foreach (AddressSpace member in members)
             {
-                InstallIn(member, dumpTime, source);
+                InstallIn(member, dumpTime, source, filling);
             }
         }
         while (members != process.Members);
@@ -76,12 +108,12 @@ internal sealed unsafe partial class LazyMemory
         CompleteWhenDrained();
     }
 
-    private void InstallIn(AddressSpace space, PageRange dumpTime, byte* source)
+    private void InstallIn(AddressSpace space, PageRange dumpTime, byte* source, Filling filling)
     {
         ulong position = dumpTime.Start;
         long maxPages = SlicePages;
         int attempts = 0;
-        while (InstallSlice(space, position, dumpTime, maxPages, source, out OwedRun slice, out Errno errno))
+        while (InstallSlice(space, position, dumpTime, maxPages, source, filling, out OwedRun slice, out Errno errno))
         {
             _closing.Token.ThrowIfCancellationRequested();
             position = slice.DumpTime;
@@ -127,7 +159,7 @@ internal sealed unsafe partial class LazyMemory
     /// more. Without an error <paramref name="slice"/> is what is in place now, and else what was tried.
     /// </summary>
     private bool InstallSlice(
-        AddressSpace space, ulong position, PageRange dumpTime, long maxPages, byte* source, out OwedRun slice, out Errno errno)
+        AddressSpace space, ulong position, PageRange dumpTime, long maxPages, byte* source, Filling filling, out OwedRun slice, out Errno errno)
     {
         errno = Errno.None;
         space.Lock.EnterReadLock();
@@ -139,9 +171,12 @@ internal sealed unsafe partial class LazyMemory
                 return false;
             }
 
-            UffdResult result = source == null
-                ? space.Uffd.ZeroPage(slice.RunTime, slice.ByteCount)
-                : space.Uffd.Copy(slice.RunTime, source + (slice.DumpTime - dumpTime.Start), slice.ByteCount);
+            UffdResult result = filling switch
+            {
+                Filling.Bytes => space.Uffd.Copy(slice.RunTime, source + (slice.DumpTime - dumpTime.Start), slice.ByteCount),
+                Filling.Zeroes => space.Uffd.ZeroPage(slice.RunTime, slice.ByteCount),
+                _ => space.Uffd.Poison(slice.RunTime, slice.ByteCount),
+            };
             long pages = result.Bytes >> PageSize.Shift;
             if (result.Errno == Errno.EEXIST)
             {
@@ -153,7 +188,14 @@ internal sealed unsafe partial class LazyMemory
             if (pages > 0)
             {
                 slice = slice.Slice(0, pages);
-                MarkInstalled(space, slice);
+                if (filling == Filling.Poison && result.Errno != Errno.EEXIST)
+                {
+                    Counters.AddLost(space.Owed.MarkInstalled(slice));
+                }
+                else
+                {
+                    MarkInstalled(space, slice);
+                }
             }
             else
             {

@@ -35,6 +35,23 @@ internal static class KeeperCgroup
             try
             {
                 File.WriteAllText(Path.Combine(Path.GetDirectoryName(cgroup)!, "cgroup.procs"), "0");
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Then it cannot be removed either, see below.
+            }
+        }
+
+        RemoveIfEmpty();
+    }
+
+    /// <summary>For an agent whose keeper did not come to it.</summary>
+    internal static void RemoveIfEmpty()
+    {
+        foreach (string cgroup in Cgroups.Where(Directory.Exists))
+        {
+            try
+            {
                 Directory.Delete(cgroup);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -21,7 +21,7 @@ internal sealed class DemandLane : IPageRequester
     private int _inFlight;
 
     /// <summary>
-    /// Uses this lane from now on, and forgets what was asked for before: answers to that do not come on this lane. Have it asked for again
+    /// Uses this lane from now on; what waits goes out at once. Answers to what was asked on another lane do not come on this one: have it asked again
     /// (<see cref="LazyMemory.RepeatRequests"/>).
     /// </summary>
     internal void Attach(SocketLane lane)
@@ -29,10 +29,10 @@ internal sealed class DemandLane : IPageRequester
         lock (_lock)
         {
             _lane = lane;
-            _waiting.Clear();
             _lastId = 0;
             _lastAnswered = 0;
             _inFlight = 0;
+            SendWaiting();
         }
     }
 

@@ -44,8 +44,18 @@ internal sealed class LazyPagesSocket : IDisposable
     {
         _closing = true;
         _listener.Dispose();
-        _connection?.Dispose();
+        try
+        {
+            // A thread in recvmsg(2) is not woken by a close.
+            _connection?.Shutdown(SocketShutdown.Both);
+        }
+        catch (SocketException)
+        {
+            // CRIU has closed its end: the thread knows.
+        }
+
         _thread.Join();
+        _connection?.Dispose();
     }
 
     private void Serve()
@@ -55,7 +65,7 @@ internal sealed class LazyPagesSocket : IDisposable
             _connection = _listener.Accept();
             int socket = (int)_connection.SafeHandle.DangerousGetHandle();
             int pid;
-            while ((pid = ReadPid(socket)) != RestoreFinished)
+            while (!_closing && (pid = ReadPid(socket)) != RestoreFinished)
             {
                 if (pid > 0)
                 {

@@ -122,7 +122,7 @@ internal sealed partial class MigrationRun
         }
 
         _earlier = Served();
-        _plan = new PushPlan(unsent, new SequentialPolicy());
+        _plan = new PushPlan(unsent, PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source!, _plan);
         _progress.PagesRemaining = unsent.Remaining;
         Log.Reconnected(_logger, _session.Name, _epoch, unsent.Remaining);

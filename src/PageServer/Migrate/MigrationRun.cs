@@ -44,6 +44,7 @@ internal sealed partial class MigrationRun : IDisposable
     private PushPlan? _plan;
     private IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> _owed = [];
     private Drained _drained = new();
+    private AwakeCpus? _awake;
     private bool _keepFiles;
 
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
@@ -94,6 +95,7 @@ internal sealed partial class MigrationRun : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _awake?.Dispose();
         _control?.Close();
         Disconnect();
         _source?.Dispose();
@@ -216,7 +218,7 @@ internal sealed partial class MigrationRun : IDisposable
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _owed = owed.Ranges;
-        _plan = new PushPlan(new UnsentPages(_owed), new SequentialPolicy());
+        _plan = new PushPlan(new UnsentPages(_owed), PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source, _plan);
         _progress.PagesTotal = owed.TotalPages;
     }
@@ -234,6 +236,7 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.Enter(MigrationPhase.Restoring);
         Built built = (await AwaitKindAsync("the restore on the destination", FrameKind.Built, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Built>();
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
+        _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
         _lanes!.StartPush(_server!);

@@ -1,0 +1,38 @@
+using PostCopy.HandOff;
+
+namespace PostCopy.Sessions;
+
+/// <summary>What an operator may tell the agent to do with one of its sessions.</summary>
+public enum SessionOrder
+{
+    /// <summary>Put away a session whose source does not come to hear how it ended.</summary>
+    Forget,
+
+    /// <summary>The source is lost: whoever touches a missing page gets SIGBUS.</summary>
+    Poison,
+
+    /// <summary>The source is lost: kill the container.</summary>
+    Kill,
+}
+
+/// <summary>Orders lie in the session's directory until the agent finds them.</summary>
+public static class SessionOrders
+{
+    /// <summary>True when a session of this name has its destination here.</summary>
+    public static bool IsDestination(string stateDirectory, string session) => Directory.Exists(DirectoryOf(stateDirectory, session));
+
+    /// <summary>Gives an order. Returns the one that holds: of two ways to lose pages the first is taken.</summary>
+    public static SessionOrder Give(string stateDirectory, string session, SessionOrder order) =>
+        Enum.Parse<SessionOrder>(new WriteOnceRecord(PathOf(DirectoryOf(stateDirectory, session), order == SessionOrder.Forget)).Write(order.ToString()));
+
+    /// <summary>What is to become of missing pages; null when nothing was said.</summary>
+    internal static SessionOrder? FindLoss(string directory) =>
+        new FileInfo(PathOf(directory, isForget: false)).LinkTarget is { } word && Enum.TryParse(word, out SessionOrder order) ? order : null;
+
+    /// <summary>Whether the session is to be put away.</summary>
+    internal static bool IsForgotten(string directory) => new FileInfo(PathOf(directory, isForget: true)).LinkTarget is not null;
+
+    private static string PathOf(string directory, bool isForget) => Path.Combine(directory, isForget ? "forget" : "loss");
+
+    private static string DirectoryOf(string stateDirectory, string session) => Path.Combine(stateDirectory, Path.GetFileName(session) + "-destination");
+}
