@@ -102,6 +102,7 @@ public sealed class UserActionTests
         await using (Migration migration = Migration.Start(lab, lab["a"], walker.Container.Id, agent.Endpoint, agent.TokenFile))
         {
             await migration.WaitUntilItDrainsAsync();
+            await Condition.WaitAsync(() => walker.ReadLog()[^1].Host == "b", TimeSpan.FromSeconds(20), "the container to run on the destination");
             await act(lab, walker, migration, agent);
         }
 
