@@ -45,6 +45,10 @@ internal sealed class Migration : IAsyncDisposable
         return await migration.WaitAsync();
     }
 
+    /// <summary>Waits until the container runs on the destination and pages are owed.</summary>
+    public Task WaitUntilItDrainsAsync() =>
+        Process.WaitForOutputAsync(static command => command.Error.Contains("memory follows", StringComparison.Ordinal), TimeSpan.FromSeconds(60));
+
     public async Task<MigrationResult> WaitAsync()
     {
         CommandResult result = await Process.WaitAsync(Limit);

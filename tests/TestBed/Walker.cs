@@ -18,13 +18,13 @@ internal sealed class Walker
     public Container Container { get; }
 
     public static async Task<Walker> StartAsync(
-        Lab lab, LabHost host, int mebibytes, int threads = 2, string network = "host", string contents = "mixed")
+        Lab lab, LabHost host, int mebibytes, int threads = 2, string network = "host", string contents = "mixed", string name = "walker")
     {
-        string directory = $"{lab.Shared}/walker";
+        string directory = $"{lab.Shared}/{name}";
         Directory.CreateDirectory(directory);
-        string bundle = await Bundle.MakeAsync(lab, "walker-bundle", network, [$"{directory}:/walker"],
+        string bundle = await Bundle.MakeAsync(lab, $"{name}-bundle", network, [$"{directory}:/walker"],
             $"{lab.Programs}/walker", "/walker", $"{mebibytes}", $"{threads}", contents);
-        Walker walker = new(await Container.RunAsync(host, "walker", bundle), directory);
+        Walker walker = new(await Container.RunAsync(host, name, bundle), directory);
         await walker.StatsAsync();
         return walker;
     }

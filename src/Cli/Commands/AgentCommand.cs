@@ -49,11 +49,17 @@ internal static class AgentCommand
             HelpName = "SECONDS",
             DefaultValueFactory = static _ => new AgentOptions().LostAfter.TotalSeconds,
         };
+        Option<int> maxSessions = new("--max-sessions")
+        {
+            Description = "Most migrations received at the same time; further ones are refused before anything is frozen.",
+            HelpName = "N",
+            DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
+        };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, verbose,
+            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, maxSessions, verbose,
         };
         command.SetAction((parsed, cancellation) => RunAsync(
             options =>
@@ -65,6 +71,7 @@ internal static class AgentCommand
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
                 options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
                 options.Insecure = parsed.GetValue(insecure);
+                options.MaxSessions = parsed.GetValue(maxSessions);
                 options.OnLoss = parsed.GetValue(onLoss);
                 options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));
             },

@@ -68,6 +68,6 @@ internal static partial class AgentLog
     [LoggerMessage(2013, LogLevel.Warning, "session {Session}: its keeper had died before it was needed no more: {Reason}")]
     internal static partial void KeeperDied(ILogger logger, string session, string reason);
 
-    [LoggerMessage(2021, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
+    [LoggerMessage(2030, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
 }

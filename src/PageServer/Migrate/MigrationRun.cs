@@ -12,6 +12,7 @@ using PostCopy.Memory;
 using PostCopy.Pages;
 using PostCopy.Runc;
 using PostCopy.Serve;
+using PostCopy.Sessions;
 using PostCopy.Trees;
 using PostCopy.Wire;
 
@@ -45,6 +46,7 @@ internal sealed partial class MigrationRun : IDisposable
     private IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> _owed = [];
     private Drained _drained = new();
     private AwakeCpus? _awake;
+    private FileStream? _subjectLock;
     private bool _keepFiles;
 
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
@@ -106,6 +108,7 @@ internal sealed partial class MigrationRun : IDisposable
             _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);
         }
 
+        _subjectLock?.Dispose();
         _pool.Dispose();
     }
 
@@ -121,6 +124,13 @@ internal sealed partial class MigrationRun : IDisposable
         if (!_options.Destination.IsLocal && !_options.Insecure)
         {
             throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Use a tunnel to a local port, or say --insecure");
+        }
+
+        _subjectLock = SubjectLock.TryTake(_options.StateDirectory, ProcessIdentity.Of(target.InitPid))
+            ?? throw new MigrationException($"{_engine.Subject} is being moved already: see postcopy status");
+        if (ArrivingMemory.FirstIn(target.InitPid) is { } arriving)
+        {
+            throw new MigrationException($"memory of {_engine.Subject} (pid {arriving}) is still arriving from where it was before: wait until postcopy status shows no session of it here");
         }
 
         CloseDeadAttempts();
