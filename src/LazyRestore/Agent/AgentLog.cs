@@ -40,4 +40,10 @@ internal static partial class AgentLog
 
     [LoggerMessage(2011, LogLevel.Error, "session {Session}: unexpected failure")]
     internal static partial void Unexpected(ILogger logger, Exception exception, string session);
+
+    [LoggerMessage(2012, LogLevel.Warning, "cannot accept a connection: {Reason}; trying again")]
+    internal static partial void AcceptFailed(ILogger logger, string reason);
+
+    [LoggerMessage(2013, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
+    internal static partial void LeftBehind(ILogger logger, string session, string reason);
 }

@@ -16,12 +16,21 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds; further ones are closed.</summary>
     private const int MaxOpenings = 64;
 
+    /// <summary>Before the next try when the system has no descriptor or memory for another connection.</summary>
+    private static readonly TimeSpan AcceptBackOff = TimeSpan.FromMilliseconds(100);
+
     private readonly AgentOptions _options = options.Value;
     private readonly ConcurrentDictionary<SessionToken, AgentSession> _sessions = new();
     private readonly PagePool _pool = new();
-    private readonly SemaphoreSlim _openings = new(MaxOpenings);
+    private readonly Lock _admission = new();
     private AgentToken _token = AgentToken.None;
     private Socket? _listener;
+    private string? _boundPath;
+    private int _openings;
+    private bool _stopping;
+
+    /// <summary>Where it listens, once started: with the port that the kernel chose.</summary>
+    internal EndPoint LocalEndPoint => _listener!.LocalEndPoint!;
 
     /// <summary>Binds before the host reports itself started, so that whoever waits for that can connect.</summary>
     public override async Task StartAsync(CancellationToken cancellationToken)
@@ -34,11 +43,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
         if (listen.UnixPath is null)
         {
-            _token = AgentToken.LoadOrCreate(_options.TokenFile, out bool created);
-            if (created)
-            {
-                AgentLog.TokenCreated(logger, _options.TokenFile);
-            }
+            LoadToken();
         }
 
         if (_options.Insecure)
@@ -67,14 +72,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         {
             while (true)
             {
-                Socket socket = await _listener!.AcceptAsync(stoppingToken).ConfigureAwait(false);
-                if (!_openings.Wait(0, CancellationToken.None))
-                {
-                    socket.Dispose();
-                    continue;
-                }
-
-                new Thread(() => Open(socket)) { IsBackground = true, Name = "opening" }.Start();
+                await AcceptAsync(stoppingToken).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException)
@@ -83,9 +81,13 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         }
 
         _listener!.Dispose();
-        foreach (AgentSession session in _sessions.Values)
+        lock (_admission)
         {
-            session.AskToStop();
+            _stopping = true;
+            foreach (AgentSession session in _sessions.Values)
+            {
+                session.AskToStop();
+            }
         }
 
         AgentLog.Stopping(logger, _sessions.Count);
@@ -97,15 +99,55 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     {
         base.Dispose();
         _listener?.Dispose();
-        _openings.Dispose();
         _pool.Dispose();
-        if (_options.Listen.UnixPath is { } path)
+        if (_boundPath is { } path)
         {
             File.Delete(path);
         }
     }
 
-    private static Socket Bind(EndPoint endpoint)
+    private void LoadToken()
+    {
+        try
+        {
+            _token = AgentToken.LoadOrCreate(_options.TokenFile, out bool created);
+            if (created)
+            {
+                AgentLog.TokenCreated(logger, _options.TokenFile);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new AgentStartException(e.Message, e);
+        }
+    }
+
+    private async Task AcceptAsync(CancellationToken stopping)
+    {
+        Socket socket;
+        try
+        {
+            socket = await _listener!.AcceptAsync(stopping).ConfigureAwait(false);
+        }
+        catch (SocketException e)
+        {
+            // One connection's misfortune, or too many of them (accept(2)): no reason to leave the containers that are here.
+            AgentLog.AcceptFailed(logger, e.Message);
+            await Task.Delay(AcceptBackOff, stopping).ConfigureAwait(false);
+            return;
+        }
+
+        if (Interlocked.Increment(ref _openings) > MaxOpenings)
+        {
+            Interlocked.Decrement(ref _openings);
+            socket.Dispose();
+            return;
+        }
+
+        new Thread(() => Open(socket)) { IsBackground = true, Name = "opening" }.Start();
+    }
+
+    private Socket Bind(EndPoint endpoint)
     {
         Socket listener = LaneSocket.Create(endpoint);
         if (endpoint is UnixDomainSocketEndPoint unix)
@@ -128,6 +170,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             }
 
             listener.Bind(endpoint);
+            _boundPath = path;
             File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         }
         else
@@ -153,15 +196,16 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         {
             AgentLog.Refused(logger, lane.Peer, e.Message);
             LaneOpening.Refuse(lane, e);
+            lane.Dispose();
         }
         catch (SocketException e)
         {
-            AgentLog.Refused(logger, "a peer that went away", e.Message);
+            AgentLog.Refused(logger, lane.Peer, e.Message);
             lane.Dispose();
         }
         finally
         {
-            _openings.Release();
+            Interlocked.Decrement(ref _openings);
         }
     }
 
@@ -176,18 +220,31 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             return;
         }
 
-        if (_sessions.Count >= _options.MaxSessions)
-        {
-            throw new ProtocolException(WireErrorCode.Busy, $"this agent has {_options.MaxSessions} sessions already, as many as it accepts");
-        }
-
         AgentSession session = new(hello.Session, _options, logger);
-        if (!_sessions.TryAdd(hello.Session, session))
+        lock (_admission)
         {
-            throw new ProtocolException(WireErrorCode.Session, "this session has a control lane already");
+            if (_stopping || _sessions.Count >= _options.MaxSessions)
+            {
+                throw new ProtocolException(WireErrorCode.Busy, _stopping ? "this agent is being stopped" : $"this agent has {_options.MaxSessions} sessions already, as many as it accepts");
+            }
+
+            if (!_sessions.TryAdd(hello.Session, session))
+            {
+                throw new ProtocolException(WireErrorCode.Session, "this session has a control lane already");
+            }
         }
 
-        LaneOpening.Acknowledge(lane, proof);
+        try
+        {
+            LaneOpening.Acknowledge(lane, proof);
+        }
+        catch (SocketException)
+        {
+            _sessions.TryRemove(session.Token, out _);
+            session.NeverBegan();
+            throw;
+        }
+
         _ = RunAsync(session, lane);
     }
 
@@ -196,6 +253,11 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         try
         {
             await session.RunAsync(lane).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            // Nobody awaits this: one session's failure, whatever it is, must be heard and must not touch the others.
+            AgentLog.Unexpected(logger, e, session.Token.Name);
         }
         finally
         {

@@ -22,11 +22,15 @@ namespace PostCopy.Agent;
 [SuppressMessage("Design", "CA1001", Justification = "RunAsync makes and disposes all of it.")]
 internal sealed partial class AgentSession
 {
+    /// <summary>Messages taken from the control channel and not handled yet. When they are as many, the channel's own bound holds the source.</summary>
+    private const int MaxUnhandledMessages = 4;
+
     private static readonly TimeSpan ProgressEvery = TimeSpan.FromMilliseconds(100);
 
     private readonly AgentOptions _options;
     private readonly ILogger _logger;
     private readonly Channel<SessionEvent> _events = Channel.CreateUnbounded<SessionEvent>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly SemaphoreSlim _messageSlots = new(MaxUnhandledMessages);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PageLaneThreads _lanes;
     private readonly List<string> _errors = [];
@@ -62,6 +66,9 @@ internal sealed partial class AgentSession
     /// <summary>The agent is to stop: what has not been handed off is given back; what has been is completed first.</summary>
     internal void AskToStop() => Post(new SessionEvent.GiveUp("the agent on the destination is being stopped"));
 
+    /// <summary>The source was gone before it heard that it is welcome.</summary>
+    internal void NeverBegan() => _ended.SetResult();
+
     internal async Task RunAsync(SocketLane controlLane)
     {
         _control = new ControlChannel(controlLane, Token.Name);
@@ -82,15 +89,16 @@ internal sealed partial class AgentSession
             _control.Reject(e);
             AgentLog.NotTaken(_logger, Token.Name, _container.ContainerId, e.Message);
         }
-        catch (Exception e)
-        {
-            AgentLog.Unexpected(_logger, e, Token.Name);
-            throw;
-        }
         finally
         {
-            await CleanUpAsync().ConfigureAwait(false);
-            _ended.SetResult();
+            try
+            {
+                await CleanUpAsync().ConfigureAwait(false);
+            }
+            finally
+            {
+                _ended.SetResult();
+            }
         }
     }
 
@@ -100,7 +108,15 @@ internal sealed partial class AgentSession
     private async Task<bool> PrepareAsync()
     {
         using CancellationTokenSource deadline = new(_options.StepDeadline);
-        _container = await _control!.ReceiveAsync<Prepare>(deadline.Token).ConfigureAwait(false);
+        try
+        {
+            _container = await _control!.ReceiveAsync<Prepare>(deadline.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: no Prepare came within {_options.StepDeadline.TotalSeconds} s");
+        }
+
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
         Prepared answer = await ArrivalChecks.RunAsync(_container, _options, deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
@@ -140,6 +156,7 @@ internal sealed partial class AgentSession
         {
             while (true)
             {
+                await _messageSlots.WaitAsync().ConfigureAwait(false);
                 Post(new SessionEvent.Message(await _control!.ReceiveAsync(CancellationToken.None).ConfigureAwait(false)));
             }
         }
@@ -158,6 +175,12 @@ internal sealed partial class AgentSession
             try
             {
                 await HandleAsync(what).ConfigureAwait(false);
+            }
+            catch (ProtocolException e)
+            {
+                // The pump of messages hears that the link has ended; what that means is the state's to say.
+                _errors.Add(e.Message);
+                _control!.Reject(e);
             }
             catch (IOException e) when (_state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking)
             {
@@ -178,6 +201,7 @@ internal sealed partial class AgentSession
         switch (what)
         {
             case SessionEvent.Message { Value: var message }:
+                _messageSlots.Release();
                 await HandleMessageAsync(message).ConfigureAwait(false);
                 break;
             case SessionEvent.Step { Value: var step } when _state != DestinationState.NeverRan:
@@ -277,13 +301,13 @@ internal sealed partial class AgentSession
             await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
         }
 
+        bool owed = _state is DestinationState.MayRun or DestinationState.Running && !_drained && !_containerDied;
         _lanes.Dispose();
         _socket?.Dispose();
         _memory?.Dispose();
         if (_keeper is not null)
         {
-            await _keeper.ReleaseAsync().ConfigureAwait(false);
-            _keeper.Dispose();
+            await LetGoAsync(_keeper, owed).ConfigureAwait(false);
         }
 
         _inbox?.Dispose();
@@ -292,7 +316,37 @@ internal sealed partial class AgentSession
         if (_criu is not null)
         {
             _criu.Dispose();
-            _criu.Delete(keepLogs: _errors.Count > 0);
+            if (!owed)
+            {
+                _criu.Delete(keepLogs: _errors.Count > 0);
+            }
+        }
+    }
+
+    /// <summary>
+    /// Ends the keeper, unless pages are owed that this session cannot fetch any more: then it goes on holding the userfaultfds, so that tasks wait
+    /// for them instead of reading zeroes, until the container is dead.
+    /// </summary>
+    private async Task LetGoAsync(KeeperProcess keeper, bool owed)
+    {
+        try
+        {
+            if (owed)
+            {
+                AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, "the session ended unexpectedly");
+            }
+            else
+            {
+                await keeper.ReleaseAsync().ConfigureAwait(false);
+            }
+        }
+        catch (LinuxException e)
+        {
+            AgentLog.LeftBehind(_logger, Token.Name, $"the keeper (pid {keeper.Pid}) does not answer: {e.Message}");
+        }
+        finally
+        {
+            keeper.Dispose();
         }
     }
 }

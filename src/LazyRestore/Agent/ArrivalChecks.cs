@@ -13,7 +13,7 @@ internal static class ArrivalChecks
 {
     private const int MaxIdChars = 1024;
 
-    /// <summary>The characters that runc accepts in an id.</summary>
+    /// <summary>The characters that runc accepts in an id. One that begins with a dash it would take for an option.</summary>
     private static readonly SearchValues<char> IdChars = SearchValues.Create("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.");
 
     internal static async Task<Prepared> RunAsync(Prepare container, AgentOptions options, CancellationToken cancellation)
@@ -76,7 +76,7 @@ internal static class ArrivalChecks
         }
     }
 
-    private static bool IsValidId(string id) => id.Length is > 0 and <= MaxIdChars && id is not ("." or "..") && !id.AsSpan().ContainsAnyExcept(IdChars);
+    private static bool IsValidId(string id) => id.Length is > 0 and <= MaxIdChars && id is not ("." or "..") && id[0] != '-' && !id.AsSpan().ContainsAnyExcept(IdChars);
 
     private static ulong AvailableMemoryBytes()
     {

@@ -63,6 +63,8 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         }
 
         _threads.ForEach(static thread => thread.Join());
+        // The fault thread may still ask.
+        Demand.Detach();
         foreach (SocketLane lane in _lanes.Values)
         {
             lane.Dispose();

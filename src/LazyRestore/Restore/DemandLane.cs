@@ -17,6 +17,7 @@ internal sealed class DemandLane : IPageRequester
     private readonly Queue<PageRequest> _waiting = new();
     private SocketLane? _lane;
     private ulong _lastId;
+    private ulong _lastAnswered;
     private int _inFlight;
 
     /// <summary>Uses this lane from now on; what has been asked for before goes out at once.</summary>
@@ -39,11 +40,26 @@ internal sealed class DemandLane : IPageRequester
         }
     }
 
-    /// <summary>An answer has come.</summary>
-    internal void Answered()
+    /// <summary>No lane any more: requests wait. When this returns, nothing of this class uses the lane.</summary>
+    internal void Detach()
     {
         lock (_lock)
         {
+            _lane = null;
+        }
+    }
+
+    /// <summary>The answer to a request has come. Answers come in the requests' order; throws <see cref="ProtocolException"/> for any other.</summary>
+    internal void Answered(ulong id)
+    {
+        lock (_lock)
+        {
+            if (id != _lastAnswered + 1 || id > _lastId)
+            {
+                throw new ProtocolException(WireErrorCode.ProtocolViolation, $"demand lane: an answer has id {id}, requests {_lastAnswered + 1} to {_lastId} are unanswered");
+            }
+
+            _lastAnswered = id;
             _inFlight--;
             SendWaiting();
         }
@@ -51,24 +67,22 @@ internal sealed class DemandLane : IPageRequester
 
     private void SendWaiting()
     {
-        bool wrote = false;
-        while (_lane is not null && _inFlight < ProtocolLimits.MaxRequestsInFlight && _waiting.TryDequeue(out PageRequest request))
-        {
-            FrameWriter.WritePageRequest(_lane.Output, ++_lastId, request);
-            _inFlight++;
-            wrote = true;
-        }
-
-        if (!wrote)
+        if (_lane is null || _inFlight >= ProtocolLimits.MaxRequestsInFlight || _waiting.Count == 0)
         {
             return;
         }
 
         try
         {
-            _lane!.Flush();
+            while (_inFlight < ProtocolLimits.MaxRequestsInFlight && _waiting.TryDequeue(out PageRequest request))
+            {
+                FrameWriter.WritePageRequest(_lane.Output, ++_lastId, request);
+                _inFlight++;
+            }
+
+            _lane.Flush();
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        catch (Exception e) when (e is SocketException or InvalidOperationException)
         {
             // The thread that receives on this lane meets the same end and reports it; the pages stay owed.
             _lane = null;

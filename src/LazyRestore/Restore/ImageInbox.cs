@@ -22,7 +22,7 @@ internal sealed class ImageInbox(string directory) : IDisposable
     /// <summary>Takes the next piece: of the file before it, or the first of a new one.</summary>
     internal void Write(ImageChunk chunk)
     {
-        if (chunk.Name != _name)
+        if (_file is null || chunk.Name != _name)
         {
             Open(chunk.Name);
         }

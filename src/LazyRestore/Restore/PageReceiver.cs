@@ -15,19 +15,19 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
 
     private readonly byte[] _straddling = GC.AllocateArray<byte>(PageSize.Bytes, pinned: true);
 
-    /// <summary>Until the source closes the lane. Throws <see cref="ProtocolException"/> when it sends what has no place there.</summary>
+    /// <summary>Until the source says goodbye or closes the lane. Throws <see cref="ProtocolException"/> when it sends what has no place there.</summary>
     internal void ReceiveAnswers(DemandLane demand) => Receive((in FrameHeader header, in ReadOnlySequence<byte> payload) =>
     {
         if (header.Kind != FrameKind.Pages)
         {
-            throw Misplaced(header.Kind, payload, "demand");
+            throw Misplaced(header, "demand");
         }
 
+        demand.Answered(header.Id);
         Install(payload);
-        demand.Answered();
     });
 
-    /// <summary>Until the source closes the lane. Frames must come in sequence.</summary>
+    /// <summary>Until the source says goodbye or closes the lane. Frames must come in sequence.</summary>
     internal void ReceivePush()
     {
         ulong last = 0;
@@ -48,7 +48,7 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
                     Acknowledge(last);
                     break;
                 default:
-                    throw Misplaced(header.Kind, payload, "push");
+                    throw Misplaced(header, "push");
             }
         });
     }
@@ -63,7 +63,16 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
             ReadOnlySequence<byte> buffer = read.Buffer;
             while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
             {
-                handle(header, payload);
+                switch (header.Kind)
+                {
+                    case FrameKind.Goodbye:
+                        return;
+                    case FrameKind.Error:
+                        throw FrameWriter.ParseError(payload);
+                    default:
+                        handle(header, payload);
+                        break;
+                }
             }
 
             lane.Input.AdvanceTo(buffer.Start, buffer.End);
@@ -123,7 +132,6 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
         lane.Flush();
     }
 
-    private static ProtocolException Misplaced(FrameKind kind, in ReadOnlySequence<byte> payload, string laneName) => kind == FrameKind.Error
-        ? FrameWriter.ParseError(payload)
-        : new ProtocolException(WireErrorCode.ProtocolViolation, $"{laneName} lane: a {kind} frame is out of place or out of sequence");
+    private static ProtocolException Misplaced(in FrameHeader header, string laneName) =>
+        new(WireErrorCode.ProtocolViolation, $"{laneName} lane: a {header.Kind} frame with id {header.Id} is out of place or out of sequence");
 }

@@ -23,6 +23,10 @@ internal sealed class PagePool : MemoryPool<byte>
 
     private readonly ConcurrentQueue<Block> _free = new();
     private volatile bool _disposed;
+    private int _rented;
+
+    /// <summary>Blocks that somebody holds.</summary>
+    internal int Rented => Volatile.Read(ref _rented);
 
     /// <inheritdoc/>
     public override int MaxBufferSize => int.MaxValue;
@@ -36,7 +40,9 @@ internal sealed class PagePool : MemoryPool<byte>
             return new Block(null, minBufferSize);
         }
 
-        return _free.TryDequeue(out Block? block) ? block : new Block(this, BlockBytes);
+        Block rented = _free.TryDequeue(out Block? block) ? block : new Block(this, BlockBytes);
+        Interlocked.Increment(ref _rented);
+        return rented;
     }
 
     /// <inheritdoc/>
@@ -44,21 +50,24 @@ internal sealed class PagePool : MemoryPool<byte>
     {
         // Blocks still rented are unmapped when they come back.
         _disposed = true;
-        while (_free.TryDequeue(out Block? block))
-        {
-            block.Unmap();
-        }
+        UnmapFree();
     }
 
     private void Return(Block block)
     {
+        Interlocked.Decrement(ref _rented);
+        _free.Enqueue(block);
         if (_disposed)
         {
-            block.Unmap();
+            UnmapFree();
         }
-        else
+    }
+
+    private void UnmapFree()
+    {
+        while (_free.TryDequeue(out Block? block))
         {
-            _free.Enqueue(block);
+            block.Unmap();
         }
     }
 

@@ -13,31 +13,43 @@ namespace PostCopy.Control;
 /// The control lane as messages. A thread of its own receives; anybody may send. Heartbeats keep it alive and compare the two clocks.
 /// </summary>
 /// <remarks>
-/// Messages wait in a bounded queue: when nobody takes them, the receiving thread waits and the peer's sends do. The channel ends once, for the
-/// first reason that came up; every later receive reports that reason.
+/// Messages wait in a bounded queue: when nobody takes them, the receiving thread waits and the peer's sends do; that is not the peer's silence.
+/// The channel ends once, for the first reason that came up; every later receive reports that reason.
 /// </remarks>
 internal sealed class ControlChannel : IDisposable
 {
     private const int QueuedMessages = 32;
-    private static readonly TimeSpan HeartbeatEvery = TimeSpan.FromSeconds(1);
+
+    /// <summary>In <see cref="_waitingSince"/>: the receiving thread is not waiting for the peer.</summary>
+    private const long Busy = long.MaxValue;
+
+    private static readonly TimeSpan DefaultHeartbeatEvery = TimeSpan.FromSeconds(1);
 
     /// <summary>Silence after which the peer counts as gone: ten heartbeats lost, or a host that stands still for as long.</summary>
-    private static readonly TimeSpan SilenceLimit = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan DefaultSilenceLimit = TimeSpan.FromSeconds(20);
+
+    /// <summary>How long a peer may take to close its side after our goodbye. Closing at once could reset the connection and lose what it has not read.</summary>
+    private static readonly TimeSpan GoodbyePatience = TimeSpan.FromSeconds(1);
 
     private readonly SocketLane _lane;
     private readonly Lock _sending = new();
     private readonly Channel<ControlMessage> _received = Channel.CreateBounded<ControlMessage>(new BoundedChannelOptions(QueuedMessages) { SingleReader = true, SingleWriter = true });
     private readonly Timer _heartbeat;
     private readonly Thread _receiver;
-    private long _lastReceived = Environment.TickCount64;
+    private readonly TimeSpan _silenceLimit;
+    private long _waitingSince = Environment.TickCount64;
     private string? _endedBecause;
+    private bool _saidGoodbye;
 
-    internal ControlChannel(SocketLane lane, string name)
+    internal ControlChannel(SocketLane lane, string name, TimeSpan? heartbeatEvery = null, TimeSpan? silenceLimit = null)
     {
         _lane = lane;
+        _silenceLimit = silenceLimit ?? DefaultSilenceLimit;
+        // Complete before anything can end it: the peer may be gone already.
+        _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _receiver = new Thread(ReceiveLoop) { IsBackground = true, Name = $"{name} control" };
         _receiver.Start();
-        _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, TimeSpan.Zero, HeartbeatEvery);
+        _heartbeat.Change(TimeSpan.Zero, heartbeatEvery ?? DefaultHeartbeatEvery);
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
@@ -75,12 +87,13 @@ internal sealed class ControlChannel : IDisposable
     internal async ValueTask<T> ReceiveAsync<T>(CancellationToken cancellation)
         where T : class, IMessage => (await ReceiveAsync(cancellation).ConfigureAwait(false)).As<T>();
 
-    /// <summary>Says goodbye and closes. Nothing that was sent before is lost.</summary>
+    /// <summary>Says goodbye: nothing more will be sent. What was sent before is not lost; <see cref="Dispose"/> waits until the peer has it.</summary>
     internal void Close()
     {
         try
         {
             Write(FrameKind.Goodbye, []);
+            _saidGoodbye = true;
         }
         catch (ControlEndedException)
         {
@@ -89,30 +102,23 @@ internal sealed class ControlChannel : IDisposable
     }
 
     /// <summary>Tells the peer what it did wrong, once, and closes.</summary>
-    internal void Reject(ProtocolException reason)
-    {
-        try
-        {
-            lock (_sending)
-            {
-                FrameWriter.WriteError(_lane.Output, reason.Code, reason.Message);
-                _lane.Flush();
-            }
-        }
-        catch (SocketException)
-        {
-            // It is gone already.
-        }
-
-        End(reason.Message);
-    }
+    internal void Reject(ProtocolException reason) => End(reason.Message, reason);
 
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_saidGoodbye)
+        {
+            _receiver.Join(GoodbyePatience);
+        }
+
         End("closed on this side");
         _receiver.Join();
-        _lane.Dispose();
+        lock (_sending)
+        {
+            // A heartbeat may be under way; the memory that it writes to must not go to somebody else meanwhile.
+            _lane.Dispose();
+        }
     }
 
     private void Write(FrameKind kind, ReadOnlySpan<byte> payload)
@@ -132,25 +138,39 @@ internal sealed class ControlChannel : IDisposable
         }
     }
 
-    private void End(string reason)
+    private void End(string reason, ProtocolException? lastWord = null)
     {
-        if (Interlocked.CompareExchange(ref _endedBecause, reason, null) is null)
+        if (Interlocked.CompareExchange(ref _endedBecause, reason, null) is not null)
         {
-            _heartbeat.Dispose();
-            _lane.Abort();
-            _received.Writer.TryComplete();
+            return;
         }
+
+        _heartbeat.Dispose();
+        if (lastWord is not null)
+        {
+            LaneOpening.Refuse(_lane, lastWord);
+        }
+
+        _lane.Abort();
+        _received.Writer.TryComplete();
     }
 
     private void Beat()
     {
-        if (Environment.TickCount64 - Interlocked.Read(ref _lastReceived) > SilenceLimit.TotalMilliseconds)
+        long waitingSince = Interlocked.Read(ref _waitingSince);
+        if (waitingSince != Busy && Environment.TickCount64 - waitingSince > _silenceLimit.TotalMilliseconds)
         {
-            End($"nothing was heard from the peer for {SilenceLimit.TotalSeconds} s");
+            End($"nothing was heard from the peer for {_silenceLimit.TotalSeconds} s");
             return;
         }
 
-        Span<byte> now = stackalloc byte[8];
+        // Whatever is being sent at this moment proves as much as a heartbeat, and may take longer than a timer's thread should wait.
+        if (!_sending.TryEnter())
+        {
+            return;
+        }
+
+        Span<byte> now = stackalloc byte[ProtocolLimits.HeartbeatBytes];
         BinaryPrimitives.WriteInt64LittleEndian(now, ClockOffset.NowUs);
         try
         {
@@ -160,6 +180,10 @@ internal sealed class ControlChannel : IDisposable
         {
             // Whoever sends or receives next is told why.
         }
+        finally
+        {
+            _sending.Exit();
+        }
     }
 
     private void ReceiveLoop()
@@ -168,8 +192,9 @@ internal sealed class ControlChannel : IDisposable
         {
             while (true)
             {
+                Interlocked.Exchange(ref _waitingSince, Environment.TickCount64);
                 ReadResult read = _lane.Read();
-                Interlocked.Exchange(ref _lastReceived, Environment.TickCount64);
+                Interlocked.Exchange(ref _waitingSince, Busy);
                 ReadOnlySequence<byte> buffer = read.Buffer;
                 while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
                 {
@@ -221,9 +246,9 @@ internal sealed class ControlChannel : IDisposable
 
     private void Answer(in ReadOnlySequence<byte> payload)
     {
-        Span<byte> answer = stackalloc byte[16];
-        answer[..8].Clear();
-        payload.Slice(0, Math.Min(8, payload.Length)).CopyTo(answer);
+        RequireLength("heartbeat", payload, ProtocolLimits.HeartbeatBytes);
+        Span<byte> answer = stackalloc byte[2 * ProtocolLimits.HeartbeatBytes];
+        payload.CopyTo(answer);
         BinaryPrimitives.WriteInt64LittleEndian(answer[8..], ClockOffset.NowUs);
         Write(FrameKind.HeartbeatAck, answer);
     }
@@ -231,14 +256,18 @@ internal sealed class ControlChannel : IDisposable
     private void Compare(in ReadOnlySequence<byte> payload)
     {
         long now = ClockOffset.NowUs;
-        if (payload.Length != 16)
-        {
-            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"heartbeat acknowledgement: length {payload.Length} is not 16");
-        }
-
-        Span<byte> times = stackalloc byte[16];
+        RequireLength("heartbeat acknowledgement", payload, 2 * ProtocolLimits.HeartbeatBytes);
+        Span<byte> times = stackalloc byte[2 * ProtocolLimits.HeartbeatBytes];
         payload.CopyTo(times);
         Clock.Observe(BinaryPrimitives.ReadInt64LittleEndian(times), BinaryPrimitives.ReadInt64LittleEndian(times[8..]), now);
+    }
+
+    private static void RequireLength(string frame, in ReadOnlySequence<byte> payload, int bytes)
+    {
+        if (payload.Length != bytes)
+        {
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"{frame}: length {payload.Length} is not {bytes}");
+        }
     }
 }
 

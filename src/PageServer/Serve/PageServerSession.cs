@@ -15,8 +15,15 @@ namespace PostCopy.Serve;
 /// </remarks>
 internal sealed class PageServerSession(IPageSource source, PushPlan plan)
 {
+    /// <summary>
+    /// Bytes of answers that may wait for those to the next requests: enough for some pages to share one send, little enough that a peer that asks
+    /// for everything at once costs no more memory than this and one frame.
+    /// </summary>
+    private const int MaxUnsentAnswerBytes = 64 << 10;
+
     private ulong _zeroPages;
     private ulong _pushedPages;
+    private ulong _pushedFrames;
     private ulong _acknowledged;
 
     /// <summary>Pages sent as a zero bit, on either lane.</summary>
@@ -38,19 +45,27 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
         {
             ReadResult read = await lane.Input.ReadAsync(cancellation).ConfigureAwait(false);
             ReadOnlySequence<byte> buffer = read.Buffer;
+            int unsent = 0;
             while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
             {
-                if (header.Kind == FrameKind.Goodbye)
+                switch (header.Kind)
                 {
-                    return;
+                    case FrameKind.Goodbye:
+                        return;
+                    case FrameKind.Error:
+                        throw FrameWriter.ParseError(payload);
+                    case FrameKind.PageRequest:
+                        unsent += Answer(lane.Output, header.Id, PageRequest.Parse(payload));
+                        break;
+                    default:
+                        throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame has no place on the demand lane");
                 }
 
-                if (header.Kind != FrameKind.PageRequest)
+                if (unsent > MaxUnsentAnswerBytes)
                 {
-                    throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame has no place on the demand lane");
+                    await lane.Output.FlushAsync(cancellation).ConfigureAwait(false);
+                    unsent = 0;
                 }
-
-                Answer(lane.Output, header.Id, PageRequest.Parse(payload));
             }
 
             lane.Input.AdvanceTo(buffer.Start, buffer.End);
@@ -71,6 +86,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
         while (plan.TryTake(ProtocolLimits.MaxPagesPerFrame, out ImagePid pid, out PageRange run))
         {
             WritePages(output, ++sequence, pid, run);
+            Interlocked.Exchange(ref _pushedFrames, sequence);
             Interlocked.Add(ref _pushedPages, run.PageCount);
             FlushResult flushed = await output.FlushAsync(cancellation).ConfigureAwait(false);
             if (flushed.IsCompleted)
@@ -90,19 +106,23 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
         {
             ReadResult read = await input.ReadAsync(cancellation).ConfigureAwait(false);
             ReadOnlySequence<byte> buffer = read.Buffer;
-            while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out _))
+            while (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
             {
-                if (header.Kind == FrameKind.Goodbye)
+                ulong pushed = Interlocked.Read(ref _pushedFrames);
+                switch (header.Kind)
                 {
-                    return;
+                    case FrameKind.Goodbye:
+                        return;
+                    case FrameKind.Error:
+                        throw FrameWriter.ParseError(payload);
+                    case FrameKind.Ack when header.Id >= _acknowledged && header.Id <= pushed:
+                        Interlocked.Exchange(ref _acknowledged, header.Id);
+                        break;
+                    case FrameKind.Ack:
+                        throw new ProtocolException(WireErrorCode.ProtocolViolation, $"acknowledgement {header.Id} is not between the last one, {_acknowledged}, and the last frame pushed, {pushed}");
+                    default:
+                        throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame has no place on the push lane");
                 }
-
-                if (header.Kind != FrameKind.Ack || header.Id < _acknowledged)
-                {
-                    throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame with id {header.Id} behind acknowledgement {_acknowledged} on the push lane");
-                }
-
-                Interlocked.Exchange(ref _acknowledged, header.Id);
             }
 
             input.AdvanceTo(buffer.Start, buffer.End);
@@ -113,17 +133,17 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
         }
     }
 
-    private void Answer(PipeWriter output, ulong requestId, PageRequest request)
+    private int Answer(PipeWriter output, ulong requestId, PageRequest request)
     {
         if (!plan.TryDemand(request.Pid, request.Range))
         {
             throw new ProtocolException(WireErrorCode.ProtocolViolation, $"request {requestId} asks for {request.Range} of process {request.Pid}, which this session does not owe");
         }
 
-        WritePages(output, requestId, request.Pid, request.Range);
+        return WritePages(output, requestId, request.Pid, request.Range);
     }
 
-    private void WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
+    private int WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
     {
         int bytes = (int)range.ByteCount;
         Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes)[..(PagesFrame.PrefixBytes + bytes)];
@@ -133,7 +153,9 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
             throw new PageSourceException($"page {range.Start + (ulong)read:x} of process {pid} cannot be read on the source although the images owe it");
         }
 
-        output.Advance(PagesFrame.Finish(frame, id, pid, range, out int zeroPages));
+        int length = PagesFrame.Finish(frame, id, pid, range, out int zeroPages);
+        output.Advance(length);
         Interlocked.Add(ref _zeroPages, (ulong)zeroPages);
+        return length;
     }
 }

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.IO.Pipelines;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -11,11 +10,11 @@ namespace PostCopy.Transport;
 
 /// <summary>
 /// Opens lanes: Welcome, Hello, HelloAck (PROTOCOL.md, "Opening a lane"). Both sides prove that they know the token before anything else is said.
-/// Everything blocks on the calling thread, bounded by a deadline.
+/// Everything blocks on the calling thread, bounded by a deadline. Until then a peer costs no memory but one small frame.
 /// </summary>
 internal static class LaneOpening
 {
-    private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan DefaultDeadline = TimeSpan.FromSeconds(10);
     private static readonly byte[] DiallerLabel = "postcopy dialler"u8.ToArray();
     private static readonly byte[] ListenerLabel = "postcopy listener"u8.ToArray();
 
@@ -23,13 +22,13 @@ internal static class LaneOpening
     /// Connects and opens a lane. Throws <see cref="SocketException"/> when nobody answers, <see cref="ProtocolException"/> when the peer refuses or
     /// is no agent of this version that knows the token.
     /// </summary>
-    internal static SocketLane Dial(EndPoint[] endpoints, LaneRole role, SessionToken session, uint epoch, AgentToken token, PagePool pool, string? congestionControl = null)
+    internal static SocketLane Dial(EndPoint[] endpoints, LaneRole role, SessionToken session, uint epoch, AgentToken token, PagePool pool, string? congestionControl = null, TimeSpan? deadline = null)
     {
         Socket socket = Connect(endpoints);
         SocketLane lane = new(socket, pool);
         try
         {
-            using Timer deadline = new(static state => ((SocketLane)state!).Abort(), lane, Deadline, Timeout.InfiniteTimeSpan);
+            using Timer limit = AbortAfter(deadline, lane);
             LaneSocket.Tune(socket, role, congestionControl);
             Welcome welcome = Welcome.Parse(Receive(lane, FrameKind.Welcome));
             if (welcome.OldestVersion > ProtocolLimits.Version || welcome.NewestVersion < ProtocolLimits.Version)
@@ -44,8 +43,7 @@ internal static class LaneOpening
             LaneHello hello = new(ProtocolLimits.Version, role, (uint)PageSize.Bytes, epoch, session, nonce, new byte[LaneHello.MacBytes]);
             byte[] signed = hello.ToPayload()[..LaneHello.SignedBytes];
             hello = hello with { Mac = token.Sign(DiallerLabel, serverNonce, signed) };
-            FrameWriter.Write(lane.Output, FrameKind.Hello, 0, hello.ToPayload());
-            lane.Flush();
+            Send(lane, FrameKind.Hello, hello.ToPayload());
             if (!CryptographicOperations.FixedTimeEquals(Receive(lane, FrameKind.HelloAck), token.Sign(ListenerLabel, serverNonce, signed)))
             {
                 throw new ProtocolException(WireErrorCode.Unauthorized, "whoever answers there does not know this host's token");
@@ -64,12 +62,11 @@ internal static class LaneOpening
     /// Greets whoever connected, and returns what they want once they proved that they know the token. The lane is not acknowledged yet:
     /// <see cref="Acknowledge"/> or <see cref="Refuse"/> comes next.
     /// </summary>
-    internal static (LaneHello Hello, byte[] Proof) Accept(SocketLane lane, AgentToken token)
+    internal static (LaneHello Hello, byte[] Proof) Accept(SocketLane lane, AgentToken token, TimeSpan? deadline = null)
     {
-        using Timer deadline = new(static state => ((SocketLane)state!).Abort(), lane, Deadline, Timeout.InfiniteTimeSpan);
+        using Timer limit = AbortAfter(deadline, lane);
         byte[] nonce = RandomNumberGenerator.GetBytes(LaneHello.NonceBytes);
-        FrameWriter.Write(lane.Output, FrameKind.Welcome, 0, new Welcome(ProtocolLimits.Version, ProtocolLimits.Version, nonce).ToPayload());
-        lane.Flush();
+        Send(lane, FrameKind.Welcome, new Welcome(ProtocolLimits.Version, ProtocolLimits.Version, nonce).ToPayload());
         byte[] payload = Receive(lane, FrameKind.Hello);
         LaneHello hello = LaneHello.Parse(payload);
         byte[] signed = payload[..LaneHello.SignedBytes];
@@ -87,29 +84,26 @@ internal static class LaneOpening
     }
 
     /// <summary>Completes the opening: from here on the lane is the session's.</summary>
-    internal static void Acknowledge(SocketLane lane, byte[] proof)
-    {
-        FrameWriter.Write(lane.Output, FrameKind.HelloAck, 0, proof);
-        lane.Flush();
-    }
+    internal static void Acknowledge(SocketLane lane, byte[] proof) => Send(lane, FrameKind.HelloAck, proof);
 
-    /// <summary>Tells the peer why, and closes.</summary>
+    /// <summary>
+    /// Tells the peer why, and ends the connection. Any thread may do it; the memory stays, because others may be using it: whoever owns the lane
+    /// disposes of it when they have stopped.
+    /// </summary>
     internal static void Refuse(SocketLane lane, ProtocolException reason)
     {
-        try
+        if (!reason.SaidByPeer)
         {
-            FrameWriter.WriteError(lane.Output, reason.Code, reason.Message);
-            lane.Flush();
+            ArrayBufferWriter<byte> frame = new(FrameHeader.Bytes + ProtocolLimits.MaxOpeningPayloadBytes);
+            FrameWriter.WriteError(frame, reason.Code, reason.Message);
+            lane.TrySendLast(frame.WrittenSpan);
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // The peer is gone and will not hear it.
-        }
-        finally
-        {
-            lane.Dispose();
-        }
+
+        lane.Abort();
     }
+
+    private static Timer AbortAfter(TimeSpan? deadline, SocketLane lane) =>
+        new(static state => ((SocketLane)state!).Abort(), lane, deadline ?? DefaultDeadline, Timeout.InfiniteTimeSpan);
 
     private static Socket Connect(EndPoint[] endpoints)
     {
@@ -119,7 +113,7 @@ internal static class LaneOpening
             Socket socket = LaneSocket.Create(endpoint);
             try
             {
-                using Timer deadline = new(static state => ((Socket)state!).Dispose(), socket, Deadline, Timeout.InfiniteTimeSpan);
+                using Timer deadline = new(static state => ((Socket)state!).Dispose(), socket, DefaultDeadline, Timeout.InfiniteTimeSpan);
                 socket.Connect(endpoint);
                 return socket;
             }
@@ -137,34 +131,32 @@ internal static class LaneOpening
         throw last ?? new SocketException((int)SocketError.HostNotFound);
     }
 
+    private static void Send(SocketLane lane, FrameKind kind, byte[] payload)
+    {
+        ArrayBufferWriter<byte> frame = new(FrameHeader.Bytes + payload.Length);
+        FrameWriter.Write(frame, kind, 0, payload);
+        lane.Send(frame.WrittenSpan);
+    }
+
     private static byte[] Receive(SocketLane lane, FrameKind expected)
     {
-        while (true)
+        Span<byte> header = stackalloc byte[FrameHeader.Bytes];
+        FrameHeader frame = lane.ReceiveExactly(header) ? FrameHeader.Parse(header) : throw Closed(expected);
+        if (frame.Kind != expected && frame.Kind != FrameKind.Error)
         {
-            ReadResult read = lane.Read();
-            ReadOnlySequence<byte> buffer = read.Buffer;
-            if (FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload))
-            {
-                if (header.Kind == FrameKind.Error)
-                {
-                    throw FrameWriter.ParseError(payload);
-                }
-
-                if (header.Kind != expected)
-                {
-                    throw new ProtocolException(WireErrorCode.ProtocolViolation, $"opening a lane: a {header.Kind} frame came instead of {expected}");
-                }
-
-                byte[] bytes = payload.ToArray();
-                lane.Input.AdvanceTo(buffer.Start);
-                return bytes;
-            }
-
-            lane.Input.AdvanceTo(buffer.Start, buffer.End);
-            if (read.IsCompleted)
-            {
-                throw new ProtocolException(WireErrorCode.ProtocolViolation, $"opening a lane: the peer closed the connection, or the deadline of {Deadline.TotalSeconds} s passed, before its {expected}");
-            }
+            // Refused by its header: nothing larger than an opening's frames is ever waited for.
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"opening a lane: a {frame.Kind} frame came instead of {expected}");
         }
+
+        byte[] payload = new byte[frame.PayloadBytes];
+        if (!lane.ReceiveExactly(payload))
+        {
+            throw Closed(expected);
+        }
+
+        return frame.Kind == expected ? payload : throw FrameWriter.ParseError(new ReadOnlySequence<byte>(payload));
     }
+
+    private static ProtocolException Closed(FrameKind expected) =>
+        new(WireErrorCode.ProtocolViolation, $"opening a lane: the peer closed the connection, or took too long, before its {expected} was complete");
 }

@@ -15,6 +15,9 @@ namespace PostCopy.Transport;
 /// </remarks>
 internal sealed class SocketLane : IDuplexPipe, IDisposable
 {
+    /// <summary>How long last words may wait for a peer that is slow to read.</summary>
+    private static readonly TimeSpan LastWordPatience = TimeSpan.FromSeconds(1);
+
     private readonly Socket _socket;
     private readonly Reader _reader;
     private readonly Writer _writer;
@@ -23,6 +26,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     internal SocketLane(Socket socket, PagePool pool)
     {
         _socket = socket;
+        Peer = Describe(socket);
         PipeOptions options = new(
             pool,
             PipeScheduler.Inline,
@@ -48,13 +52,27 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     internal ulong BytesSent => _writer.Bytes;
 
     /// <summary>The other end, for messages.</summary>
-    internal string Peer => _socket.RemoteEndPoint?.ToString() is { Length: > 0 } peer ? peer : "local peer";
+    internal string Peer { get; }
 
     /// <summary>What has arrived and is not consumed yet; receives when that is nothing, or nothing new.</summary>
     internal ReadResult Read() => _reader.Read();
 
     /// <summary>Sends what was written.</summary>
     internal void Flush() => _writer.Flush();
+
+    /// <summary>
+    /// Fills <paramref name="destination"/> straight from the socket; false when the peer closes before that. For a lane that is not read from in
+    /// any other way yet: it takes no block of the pool for whoever has not proved anything.
+    /// </summary>
+    internal bool ReceiveExactly(Span<byte> destination) => _reader.ReceiveExactly(destination);
+
+    /// <summary>Sends one frame straight from the caller's memory, past what was written and not flushed.</summary>
+    internal void Send(ReadOnlySpan<byte> frame) => _writer.Send(frame);
+
+    /// <summary>
+    /// Sends the frame that explains the end, from any thread: never in the middle of another frame, and not at all to a peer that does not read.
+    /// </summary>
+    internal void TrySendLast(ReadOnlySpan<byte> frame) => _writer.TrySendLast(frame);
 
     /// <summary>Ends the connection: reads and flushes under way on other threads return or throw at once.</summary>
     internal void Abort()
@@ -74,13 +92,25 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         }
     }
 
-    /// <inheritdoc/>
+    /// <summary>Frees socket and memory. Whoever else reads or writes must have stopped: <see cref="Abort"/>, join, then this.</summary>
     public void Dispose()
     {
         Abort();
         _socket.Dispose();
         _reader.Complete();
         _writer.Complete();
+    }
+
+    private static string Describe(Socket socket)
+    {
+        try
+        {
+            return socket.RemoteEndPoint?.ToString() is { Length: > 0 } peer ? peer : "local peer";
+        }
+        catch (SocketException)
+        {
+            return "a peer that is gone";
+        }
     }
 
     /// <summary>Makes what was written readable at the pipe's other end. Without a threshold to wait for, it completes at once.</summary>
@@ -125,6 +155,23 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
             return result;
         }
 
+        internal bool ReceiveExactly(Span<byte> destination)
+        {
+            while (destination.Length > 0)
+            {
+                int received = socket.Receive(destination);
+                if (received == 0)
+                {
+                    return false;
+                }
+
+                Interlocked.Add(ref _bytes, (ulong)received);
+                destination = destination[received..];
+            }
+
+            return true;
+        }
+
         public override bool TryRead(out ReadResult result) => pipe.Reader.TryRead(out result);
 
         public override void AdvanceTo(SequencePosition consumed) => pipe.Reader.AdvanceTo(consumed);
@@ -142,6 +189,8 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
 
     private sealed class Writer(Socket socket, Pipe pipe) : PipeWriter
     {
+        /// <summary>Held while whole frames go out.</summary>
+        private readonly Lock _sending = new();
         private ulong _bytes;
 
         internal ulong Bytes => Interlocked.Read(ref _bytes);
@@ -162,17 +211,57 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         internal void Flush()
         {
             Commit(pipe);
-            while (pipe.Reader.TryRead(out ReadResult result))
+            lock (_sending)
             {
-                foreach (ReadOnlyMemory<byte> segment in result.Buffer)
+                while (pipe.Reader.TryRead(out ReadResult result))
                 {
-                    // A blocking socket sends all of it or throws: this wait is the lane's back-pressure.
-                    int sent = socket.Send(segment.Span);
-                    Interlocked.Add(ref _bytes, (ulong)sent);
-                }
+                    foreach (ReadOnlyMemory<byte> segment in result.Buffer)
+                    {
+                        SendAll(segment.Span);
+                    }
 
-                pipe.Reader.AdvanceTo(result.Buffer.End);
+                    pipe.Reader.AdvanceTo(result.Buffer.End);
+                }
             }
+        }
+
+        internal void Send(ReadOnlySpan<byte> frame)
+        {
+            lock (_sending)
+            {
+                SendAll(frame);
+            }
+        }
+
+        internal void TrySendLast(ReadOnlySpan<byte> frame)
+        {
+            if (!_sending.TryEnter(LastWordPatience))
+            {
+                return;
+            }
+
+            try
+            {
+                if (socket.Poll(LastWordPatience, SelectMode.SelectWrite))
+                {
+                    SendAll(frame);
+                }
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            {
+                // The peer is gone and will not hear it.
+            }
+            finally
+            {
+                _sending.Exit();
+            }
+        }
+
+        private void SendAll(ReadOnlySpan<byte> bytes)
+        {
+            // A blocking socket sends all of it or throws: this wait is the lane's back-pressure.
+            int sent = socket.Send(bytes);
+            Interlocked.Add(ref _bytes, (ulong)sent);
         }
 
         public override void CancelPendingFlush() => pipe.Writer.CancelPendingFlush();

@@ -11,10 +11,12 @@ internal enum FrameKind : ushort
     // Every lane, at any time.
     Error = 4,
     Goodbye = 5,
+
+    // Control lane, at any time.
     Heartbeat = 6,
     HeartbeatAck = 7,
 
-    // Control lane: the payload is a protobuf message of Control/control.proto.
+    // Control lane: the payload is a protobuf message of Control/control.proto, or empty (Discarded, CheckRequest, Ask).
     Prepare = 16,
     Prepared = 17,
     ImageChunk = 18,

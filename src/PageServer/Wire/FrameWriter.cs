@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
+using System.Text.Unicode;
 
 namespace PostCopy.Wire;
 
@@ -27,8 +28,10 @@ internal static class FrameWriter
     /// </summary>
     internal static void WriteError(IBufferWriter<byte> output, WireErrorCode code, string text)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
-        ReadOnlySpan<byte> shown = bytes.AsSpan(0, Math.Min(bytes.Length, ProtocolLimits.MaxErrorTextBytes));
+        Span<byte> shown = stackalloc byte[ProtocolLimits.MaxErrorTextBytes];
+        // What does not fit is left out, by whole characters.
+        Utf8.FromUtf16(text, shown, out _, out int bytes);
+        shown = shown[..bytes];
         Span<byte> body = Begin(output, FrameKind.Error, 0, shown.Length + 2);
         BinaryPrimitives.WriteUInt16LittleEndian(body, (ushort)code);
         shown.CopyTo(body[2..]);
@@ -40,7 +43,7 @@ internal static class FrameWriter
         ReadOnlySpan<byte> bytes = payload.IsSingleSegment ? payload.FirstSpan : payload.ToArray();
         return bytes.Length < 2
             ? new ProtocolException(WireErrorCode.ProtocolViolation, $"error frame: length {bytes.Length} leaves no room for a code")
-            : new ProtocolException((WireErrorCode)BinaryPrimitives.ReadUInt16LittleEndian(bytes), "the peer says: " + Printable(Encoding.UTF8.GetString(bytes[2..])));
+            : new ProtocolException((WireErrorCode)BinaryPrimitives.ReadUInt16LittleEndian(bytes), "the peer says: " + Printable(Encoding.UTF8.GetString(bytes[2..])), saidByPeer: true);
     }
 
     private static string Printable(string text) => string.Create(text.Length, text, static (span, source) =>

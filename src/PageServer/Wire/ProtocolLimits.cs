@@ -21,9 +21,12 @@ internal static class ProtocolLimits
     /// <summary>Bytes of a frame while a lane opens, before the peer has proved that it knows the token.</summary>
     internal const int MaxOpeningPayloadBytes = 512;
 
-    /// <summary>Characters of an error's text.</summary>
-    internal const int MaxErrorTextBytes = 4096;
+    /// <summary>Bytes of an error's text: an error may come while a lane opens, so its frame keeps to that limit.</summary>
+    internal const int MaxErrorTextBytes = MaxOpeningPayloadBytes - 2;
 
-    /// <summary>Page requests that may be unanswered at once. Their frames (48 bytes each) fit into a socket's send buffer, so asking never blocks.</summary>
+    /// <summary>Bytes of a heartbeat: one time. Its acknowledgement has two.</summary>
+    internal const int HeartbeatBytes = 8;
+
+    /// <summary>Page requests that may be unanswered at once. Their frames (32 bytes each) fit into a socket's send buffer, so asking never blocks.</summary>
     internal const int MaxRequestsInFlight = 1024;
 }

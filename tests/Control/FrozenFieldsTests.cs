@@ -1,0 +1,34 @@
+using PostCopy.Control.Messages;
+
+namespace PostCopy.Tests.Control;
+
+/// <summary>The protobuf fields that older programs know. A line may be added here, never changed or removed.</summary>
+public sealed class FrozenFieldsTests
+{
+    private const string Known = """
+        Prepare.container_id 1 String, Prepare.bundle 2 String, Prepare.tcp_established 3 Bool, Prepare.criu_config 4 String, Prepare.stop_copy 5 Bool,
+        Prepare.architecture 6 String, Prepare.criu_version 7 String, Prepare.memory_bytes 8 UInt64, Prepare.container_id_at_source 9 String,
+        Prepared.refusals 1 String[], Prepared.criu_version 2 String,
+        ImageChunk.name 1 String, ImageChunk.data 2 Bytes, ImagesDone.files 1 UInt32, ImagesDone.bytes 2 UInt64,
+        Built.images_complete_us 1 Int64, Built.restore_started_us 2 Int64, Built.built_us 3 Int64,
+        Decision.may_run 1 Bool, Resumed.resumed_us 1 Int64,
+        Progress.remaining_pages 1 UInt64, Progress.faults 2 UInt64, Progress.trouble 3 String,
+        Drained.pushed_pages 1 UInt64, Drained.faulted_pages 2 UInt64, Drained.dropped_pages 3 UInt64, Drained.faults 4 UInt64,
+        Drained.fault_p50_us 5 Double, Drained.fault_p99_us 6 Double, Drained.fault_max_us 7 Double, Drained.drained_us 8 Int64,
+        Cancel.reason 1 String, NeverRan.errors 1 String[], Failed.error 1 String, CheckReport.json 1 String
+        """;
+
+    [Fact]
+    public void Fields_keep_their_numbers_and_types()
+    {
+        string[] actual =
+        [
+            .. from message in ControlReflection.Descriptor.MessageTypes
+               from field in message.Fields.InDeclarationOrder()
+               select $"{message.Name}.{field.Name} {field.FieldNumber} {field.FieldType}{(field.IsRepeated ? "[]" : "")}",
+        ];
+        string[] known = Known.Split([',', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        Assert.True(!known.Except(actual).Any(), $"changed or gone: {string.Join(", ", known.Except(actual))}");
+        Assert.True(!actual.Except(known).Any(), $"new, add them here: {string.Join(", ", actual.Except(known))}");
+    }
+}
