@@ -1,5 +1,6 @@
-using PostCopy.Control;
 using PostCopy.Control.Messages;
+using PostCopy.Control;
+using PostCopy.Linux;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tests.Testing;
 using PostCopy.Tests.Transport;
@@ -50,7 +51,7 @@ public sealed class ControlChannelTests
         using LanePair pair = LanePair.Open();
         using Peer peer = new(pair.Theirs);
         using ControlChannel channel = new(pair.Lane, "test", Seldom);
-        long before = ClockOffset.NowUs;
+        long before = WallClock.NowUs;
         peer.Send(Samples.Frame(FrameKind.Heartbeat, 0, BitConverter.GetBytes(12345L)));
         (FrameKind Kind, ulong Id, byte[] Payload) frame;
         do
@@ -59,7 +60,7 @@ public sealed class ControlChannelTests
         }
         while (frame.Kind != FrameKind.HeartbeatAck);
         Assert.Equal(12345, BitConverter.ToInt64(frame.Payload));
-        Assert.InRange(BitConverter.ToInt64(frame.Payload, 8), before, ClockOffset.NowUs);
+        Assert.InRange(BitConverter.ToInt64(frame.Payload, 8), before, WallClock.NowUs);
     }
 
     [Fact]

@@ -21,7 +21,7 @@ internal static class AgentCommand
         {
             Description = "Where sessions keep their state; on tmpfs.",
             HelpName = "DIR",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+            DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
         Option<string?> runcRoot = new("--runc-root") { Description = "runc's state directory (runc --root).", HelpName = "DIR" };
         Option<string?> bundleRoot = new("--bundle-root") { Description = "Refuse bundles outside this directory.", HelpName = "DIR" };
@@ -29,7 +29,7 @@ internal static class AgentCommand
         {
             Description = "The token that sources must know (0600); made when it does not exist. Copy it to every source.",
             HelpName = "FILE",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultTokenFile,
+            DefaultValueFactory = static _ => Defaults.TokenFile,
         };
         Option<bool> insecure = new("--insecure")
         {

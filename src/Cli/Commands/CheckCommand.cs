@@ -1,31 +1,74 @@
 using System.CommandLine;
 using PostCopy.Check;
 using PostCopy.Display;
+using PostCopy.Migrate;
+using PostCopy.Transport;
 
 namespace PostCopy.Commands;
 
-/// <summary><c>postcopy check</c>: what this host can do, what is missing, how to get it.</summary>
+/// <summary><c>postcopy check</c>: what this host, or a pair of hosts, can do, what is missing, how to get it.</summary>
 internal static class CheckCommand
 {
-    /// <summary>This host, or the pair of hosts, cannot migrate.</summary>
-    private const int HostCannot = 3;
-
     internal static Command Create()
     {
-        Option<bool> json = new("--json") { Description = "Print the report as JSON." };
-        Command command = new("check", "Try out what this host can do, and say what is missing and how to get it.") { json };
-        command.SetAction((result, cancellationToken) => RunAsync(result.GetValue(json), result.InvocationConfiguration.Output, cancellationToken));
+        Option<AgentEndpoint?> to = EndpointOption.CreateOptional("--to", "Also ask the agent there what its host can do: HOST:PORT or unix:PATH.");
+        Option<string> tokenFile = new("--token-file")
+        {
+            Description = "The agent's token (0600).",
+            HelpName = "FILE",
+            DefaultValueFactory = static _ => Defaults.TokenFile,
+        };
+        Option<bool> json = new("--json") { Description = "Print the report as JSON; with --to an object with 'source' and 'destination'." };
+        Command command = new("check", "Try out what this host can do, and say what is missing and how to get it.") { to, tokenFile, json };
+        command.SetAction((parsed, cancellation) => RunAsync(
+            parsed.GetValue(to), parsed.GetRequiredValue(tokenFile), parsed.GetValue(json), parsed.InvocationConfiguration.Output, cancellation));
         return command;
     }
 
-    /// <summary>Checks this host and prints the report; answers the exit code.</summary>
-    internal static async Task<int> RunAsync(bool json, TextWriter output, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(AgentEndpoint? to, string tokenFile, bool json, TextWriter output, CancellationToken cancellation)
     {
-        HostCheckReport report = await HostCheck.RunAsync(new HostCheckOptions(), cancellationToken);
+        HostCheckReport here = await HostCheck.RunAsync(new HostCheckOptions(), cancellation).ConfigureAwait(false);
+        if (to is null)
+        {
+            Write(output, here, "this host", json);
+            return here.CanSend && here.CanReceive ? ExitCodes.Moved : ExitCodes.CannotHere;
+        }
+
+        HostCheckReport there;
+        try
+        {
+            there = await DestinationCheck.RunAsync(to, tokenFile, cancellation).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            Write(output, here, "this host", json);
+            await Console.Error.WriteLineAsync($"postcopy check: {e.Message}").ConfigureAwait(false);
+            return ExitCodes.CannotHere;
+        }
+
         if (json)
-            await output.WriteLineAsync(report.ToJson(indented: true));
+        {
+            await output.WriteLineAsync($"{{\"source\":{here.ToJson()},\"destination\":{there.ToJson()}}}").ConfigureAwait(false);
+        }
         else
-            HostCheckText.Write(output, report, "this host");
-        return report.CanSend && report.CanReceive ? 0 : HostCannot;
+        {
+            Write(output, here, "this host", json);
+            await output.WriteLineAsync().ConfigureAwait(false);
+            Write(output, there, to.ToString(), json);
+        }
+
+        return here.CanSend && there.CanReceive ? ExitCodes.Moved : ExitCodes.CannotHere;
+    }
+
+    private static void Write(TextWriter output, HostCheckReport report, string host, bool json)
+    {
+        if (json)
+        {
+            output.WriteLine(report.ToJson(indented: true));
+        }
+        else
+        {
+            HostCheckText.Write(output, report, host);
+        }
     }
 }

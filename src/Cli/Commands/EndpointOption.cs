@@ -8,9 +8,12 @@ namespace PostCopy.Commands;
 internal static class EndpointOption
 {
     internal static Option<AgentEndpoint> Create(string name, string description) =>
+        new(name) { Description = description, HelpName = "ADDR:PORT", CustomParser = static result => Parse(result)! };
+
+    internal static Option<AgentEndpoint?> CreateOptional(string name, string description) =>
         new(name) { Description = description, HelpName = "ADDR:PORT", CustomParser = Parse };
 
-    private static AgentEndpoint Parse(ArgumentResult result)
+    private static AgentEndpoint? Parse(ArgumentResult result)
     {
         try
         {
@@ -19,7 +22,7 @@ internal static class EndpointOption
         catch (FormatException e)
         {
             result.AddError(e.Message);
-            return default!;
+            return null;
         }
     }
 }

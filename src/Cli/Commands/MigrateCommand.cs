@@ -14,6 +14,9 @@ namespace PostCopy.Commands;
 /// <summary><c>postcopy migrate runc ID --to HOST:PORT</c>.</summary>
 internal static class MigrateCommand
 {
+    private const string PostCopyMode = "post-copy";
+    private const string StopCopyMode = "stop-copy";
+
     internal static Command Create() => new("migrate", "Move a container to another host while it runs.") { CreateRunc() };
 
     private static Command CreateRunc()
@@ -24,26 +27,25 @@ internal static class MigrateCommand
         Option<string?> bundle = new("--bundle") { Description = "The container's bundle on the destination. Default: the same path as here.", HelpName = "DEST_DIR" };
         Option<string?> newId = new("--as") { Description = "The container's id on the destination. Default: the same as here.", HelpName = "NEW_ID" };
         Option<string?> runcRoot = new("--runc-root") { Description = "runc's state directory on this host (runc --root).", HelpName = "DIR" };
-        Option<MigrationMode> mode = new("--mode")
+        Option<string> mode = new("--mode")
         {
             Description = "post-copy: run there at once, memory follows. stop-copy: suspend, copy everything, resume there; the safest and the longest downtime.",
-            HelpName = "post-copy|stop-copy",
-            CustomParser = static result => ModeNames.Parse(result),
-            DefaultValueFactory = static _ => MigrationMode.PostCopy,
+            DefaultValueFactory = static _ => PostCopyMode,
         };
+        mode.AcceptOnlyFromAmong(PostCopyMode, StopCopyMode);
         Option<bool> tcpEstablished = new("--tcp-established") { Description = "Keep established TCP connections. The container's IP address must move with it." };
         Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
         {
             Description = "The agent's token (0600).",
             HelpName = "FILE",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultTokenFile,
+            DefaultValueFactory = static _ => Defaults.TokenFile,
         };
         Option<string> stateDirectory = new("--state-dir")
         {
             Description = "Where the session keeps its state; on tmpfs.",
             HelpName = "DIR",
-            DefaultValueFactory = static _ => MigrationOptions.DefaultStateDirectory,
+            DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
         Option<bool> insecure = new("--insecure")
         {
@@ -65,7 +67,7 @@ internal static class MigrateCommand
                 DestinationBundle = parsed.GetValue(bundle),
                 DestinationId = parsed.GetValue(newId),
                 RuncRoot = parsed.GetValue(runcRoot),
-                Mode = parsed.GetValue(mode),
+                Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
                 TcpEstablished = parsed.GetValue(tcpEstablished),
                 CriuConfigFile = parsed.GetValue(criuConfig),
                 TokenFile = parsed.GetRequiredValue(tokenFile),

@@ -1,4 +1,3 @@
-using PostCopy.Migrate;
 using PostCopy.Transport;
 
 namespace PostCopy.Agent;
@@ -10,10 +9,10 @@ public sealed class AgentOptions
     public AgentEndpoint Listen { get; set; } = AgentEndpoint.Parse("127.0.0.1:7077");
 
     /// <summary>File with the token that sources must know (0600); made with a random token when it does not exist. Defaults to <c>/etc/postcopy/token</c>.</summary>
-    public string TokenFile { get; set; } = MigrationOptions.DefaultTokenFile;
+    public string TokenFile { get; set; } = Defaults.TokenFile;
 
     /// <summary>Where sessions keep their state, on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
-    public string StateDirectory { get; set; } = MigrationOptions.DefaultStateDirectory;
+    public string StateDirectory { get; set; } = Defaults.StateDirectory;
 
     /// <summary>runc's state directory (<c>runc --root</c>). Defaults to runc's own.</summary>
     public string? RuncRoot { get; set; }

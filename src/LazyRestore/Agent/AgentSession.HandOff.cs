@@ -104,7 +104,7 @@ internal sealed partial class AgentSession
     private void StartRestore()
     {
         RuncCommand runc = new(_options.RuncRoot);
-        _built.RestoreStartedUs = ClockOffset.NowUs;
+        _built.RestoreStartedUs = WallClock.NowUs;
         _restore = runc.StartRestore(_container.ContainerId, _container.Bundle, _criu!);
         _ = PumpStepsAsync();
         _ = PumpExitAsync(_restore);

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
+using PostCopy.Check;
 using PostCopy.Control;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
@@ -110,7 +111,15 @@ internal sealed partial class AgentSession
         using CancellationTokenSource deadline = new(_options.StepDeadline);
         try
         {
-            _container = await _control!.ReceiveAsync<Prepare>(deadline.Token).ConfigureAwait(false);
+            ControlMessage first = await _control!.ReceiveAsync(deadline.Token).ConfigureAwait(false);
+            if (first.Kind == FrameKind.CheckRequest)
+            {
+                HostCheckReport report = await HostCheck.RunAsync(new HostCheckOptions { StateDirectory = _options.StateDirectory }, deadline.Token).ConfigureAwait(false);
+                _control.Send(FrameKind.CheckReport, new CheckReport { Json = report.ToJson() });
+                return false;
+            }
+
+            _container = first.As<Prepare>();
         }
         catch (OperationCanceledException)
         {
@@ -212,7 +221,7 @@ internal sealed partial class AgentSession
                 break;
             case SessionEvent.Drained:
                 _drained = true;
-                _drainedUs = ClockOffset.NowUs;
+                _drainedUs = WallClock.NowUs;
                 await AskOrFinishAsync().ConfigureAwait(false);
                 break;
             case SessionEvent.LinkLost { Reason: var reason }:
@@ -251,7 +260,7 @@ internal sealed partial class AgentSession
                 break;
             case FrameKind.ImagesDone when _state == DestinationState.Receiving:
                 _inbox!.Complete(message.As<ImagesDone>());
-                _built.ImagesCompleteUs = ClockOffset.NowUs;
+                _built.ImagesCompleteUs = WallClock.NowUs;
                 ReadImages();
                 await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);
                 break;

@@ -44,7 +44,4 @@ internal sealed class ClockOffset
             }
         }
     }
-
-    /// <summary>Microseconds since the epoch, the unit of every time on the wire.</summary>
-    internal static long NowUs => (DateTime.UtcNow - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
 }

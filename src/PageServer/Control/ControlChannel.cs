@@ -1,9 +1,10 @@
-using System.Buffers;
 using System.Buffers.Binary;
+using System.Buffers;
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Threading.Channels;
 using Google.Protobuf;
+using PostCopy.Linux;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -171,7 +172,7 @@ internal sealed class ControlChannel : IDisposable
         }
 
         Span<byte> now = stackalloc byte[ProtocolLimits.HeartbeatBytes];
-        BinaryPrimitives.WriteInt64LittleEndian(now, ClockOffset.NowUs);
+        BinaryPrimitives.WriteInt64LittleEndian(now, WallClock.NowUs);
         try
         {
             Write(FrameKind.Heartbeat, now);
@@ -249,13 +250,13 @@ internal sealed class ControlChannel : IDisposable
         RequireLength("heartbeat", payload, ProtocolLimits.HeartbeatBytes);
         Span<byte> answer = stackalloc byte[2 * ProtocolLimits.HeartbeatBytes];
         payload.CopyTo(answer);
-        BinaryPrimitives.WriteInt64LittleEndian(answer[8..], ClockOffset.NowUs);
+        BinaryPrimitives.WriteInt64LittleEndian(answer[8..], WallClock.NowUs);
         Write(FrameKind.HeartbeatAck, answer);
     }
 
     private void Compare(in ReadOnlySequence<byte> payload)
     {
-        long now = ClockOffset.NowUs;
+        long now = WallClock.NowUs;
         RequireLength("heartbeat acknowledgement", payload, 2 * ProtocolLimits.HeartbeatBytes);
         Span<byte> times = stackalloc byte[2 * ProtocolLimits.HeartbeatBytes];
         payload.CopyTo(times);

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Threading.Channels;
 using Mono.Unix.Native;
-using PostCopy.Control;
 using PostCopy.HandOff;
 using PostCopy.Linux;
 using Errno = PostCopy.Linux.Errno;
@@ -108,7 +107,7 @@ internal sealed class CriuHook : IDisposable
         using StreamReader lines = new(_events, leaveOpen: true);
         while (lines.ReadLine() is { } line)
         {
-            long now = ClockOffset.NowUs;
+            long now = WallClock.NowUs;
             string[] words = line.Split(' ');
             if (words[0] == "close")
             {

@@ -12,7 +12,7 @@ public sealed record MigrationOptions
     public required AgentEndpoint Destination { get; init; }
 
     /// <summary>File with the token that the agent asks for (0600). Defaults to <c>/etc/postcopy/token</c>.</summary>
-    public string TokenFile { get; init; } = DefaultTokenFile;
+    public string TokenFile { get; init; } = Defaults.TokenFile;
 
     /// <summary>Path of the container's bundle on the destination. Defaults to its path on the source.</summary>
     public string? DestinationBundle { get; init; }
@@ -42,14 +42,8 @@ public sealed record MigrationOptions
     public string? CongestionControl { get; init; } = "cubic";
 
     /// <summary>Where sessions keep their state, on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
-    public string StateDirectory { get; init; } = DefaultStateDirectory;
+    public string StateDirectory { get; init; } = Defaults.StateDirectory;
 
     /// <summary>How long each step before the hand-off may take before the migration rolls back. Defaults to two minutes.</summary>
     public TimeSpan StepDeadline { get; init; } = TimeSpan.FromMinutes(2);
-
-    /// <summary>Default of <see cref="TokenFile"/>.</summary>
-    public const string DefaultTokenFile = "/etc/postcopy/token";
-
-    /// <summary>Default of <see cref="StateDirectory"/>.</summary>
-    public const string DefaultStateDirectory = "/run/postcopy";
 }

@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 using Google.Protobuf;
-using PostCopy.Control;
+using PostCopy.Linux;
 using PostCopy.Memory;
 
 namespace PostCopy.Migrate;
@@ -15,7 +15,7 @@ internal sealed partial class MigrationRun
 
     private MigrationReport Report(MigrationOutcome outcome)
     {
-        _times.EndedUs = ClockOffset.NowUs;
+        _times.EndedUs = WallClock.NowUs;
         (ulong _, ulong demanded, ulong resent) = _plan?.Counters ?? default;
         ulong total = _plan?.TotalPages ?? 0;
         double seizedUs = _times.SeizedUs == 0 ? _times.PreDumpUs : _times.SeizedUs;

@@ -28,7 +28,7 @@ internal sealed partial class MigrationRun : IDisposable
     private readonly ILogger _logger;
     private readonly SessionToken _session = SessionToken.Create();
     private readonly PagePool _pool = new();
-    private readonly Timeline _times = new() { BegunUs = ClockOffset.NowUs };
+    private readonly Timeline _times = new() { BegunUs = WallClock.NowUs };
     private readonly List<string> _errors = [];
     private readonly ProgressReporter _progress;
     private RuncCommand? _runc;

@@ -1,0 +1,56 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using PostCopy.Buffers;
+using PostCopy.Check;
+using PostCopy.Control;
+using PostCopy.Control.Messages;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Migrate;
+
+/// <summary>Asks the agent of another host what that host can do: <c>postcopy check --to</c>.</summary>
+public static class DestinationCheck
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// The other host's own report. Throws <see cref="IOException"/> with a message for the user when no agent answers, it refuses, or it answers
+    /// what is no report.
+    /// </summary>
+    public static async Task<HostCheckReport> RunAsync(AgentEndpoint agent, string tokenFile, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(agent);
+        AgentToken token = agent.UnixPath is not null ? AgentToken.None : AgentToken.Load(tokenFile);
+        using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        deadline.CancelAfter(Patience);
+        try
+        {
+            EndPoint[] endpoints = await agent.ResolveAsync(deadline.Token).ConfigureAwait(false);
+            using PagePool pool = new();
+            SocketLane lane = await Task.Factory.StartNew(
+                () => LaneOpening.Dial(endpoints, LaneRole.Control, SessionToken.Create(), epoch: 1, token, pool),
+                deadline.Token,
+                TaskCreationOptions.LongRunning,
+                TaskScheduler.Default).ConfigureAwait(false);
+            using ControlChannel control = new(lane, "check");
+            control.Send(FrameKind.CheckRequest);
+            CheckReport answer = await control.ReceiveAsync<CheckReport>(deadline.Token).ConfigureAwait(false);
+            control.Close();
+            return HostCheckReport.Parse(Encoding.UTF8.GetBytes(answer.Json));
+        }
+        catch (SocketException e)
+        {
+            throw new MigrationException($"no agent answers at {agent} ({e.Message}): is 'postcopy agent' running there, and does it listen on that address?", e);
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            throw new MigrationException($"the agent at {agent} did not answer within {Patience.TotalSeconds} s");
+        }
+        catch (InvalidDataException e)
+        {
+            throw new MigrationException($"the agent at {agent} answers what is no report: {e.Message}", e);
+        }
+    }
+}
