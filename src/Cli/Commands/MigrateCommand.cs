@@ -51,14 +51,18 @@ internal static class MigrateCommand
         {
             Description = "Send the container's memory to another machine without encryption: whoever can read the wire reads it.",
         };
+        Option<string?> tlsName = TlsNameOption.Create();
+        Option<bool> verify = new("--verify") { Description = "Checksum every frame of pages on both sides: pages damaged on the way, in memory for example, are noticed and never installed." };
         Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("runc", "Move a runc container. It keeps its processes, its memory and its identity; its bundle must exist on the destination already.")
         {
-            id, to, bundle, newId, mode, tcpEstablished, criuConfig, tokenFile, insecure, runcRoot, stateDirectory, json, report, verbose,
+            id, to, bundle, newId, mode, tcpEstablished, criuConfig, tokenFile, tlsName, insecure, verify, runcRoot, stateDirectory, json, report, verbose,
         };
+        TlsOptions tls = new(command);
+        tls.Exclude(command, insecure);
         command.SetAction((parsed, _) => RunAsync(
             new MigrationOptions
             {
@@ -73,6 +77,9 @@ internal static class MigrateCommand
                 TokenFile = parsed.GetRequiredValue(tokenFile),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
                 Insecure = parsed.GetValue(insecure),
+                Tls = tls.Read(parsed, parsed.GetRequiredValue(to), parsed.GetValue(insecure)),
+                TlsName = parsed.GetValue(tlsName),
+                Verify = parsed.GetValue(verify),
             },
             parsed.GetValue(json),
             parsed.GetValue(report),

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using PostCopy.Buffers;
+using PostCopy.Certificates;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -23,6 +24,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private readonly ConcurrentDictionary<SessionToken, AgentSession> _sessions = new();
     private readonly PagePool _pool = new();
     private readonly Lock _admission = new();
+    private TlsAccepting? _tls;
     private AgentToken _token = AgentToken.None;
     private Socket? _listener;
     private string? _boundPath;
@@ -36,9 +38,10 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         AgentEndpoint listen = _options.Listen;
-        if (!listen.IsLocal && !_options.Insecure)
+        LoadTls();
+        if (_tls is null && !listen.IsLocal && !_options.Insecure)
         {
-            throw new AgentStartException($"{listen} can be reached from other machines, and connections are not encrypted. Listen on 127.0.0.1 or unix:PATH behind a tunnel, or say --insecure");
+            throw new AgentStartException($"{listen} can be reached from other machines, and connections are not encrypted. Give this host a certificate (postcopy certs), listen on 127.0.0.1 or unix:PATH behind a tunnel, or say --insecure");
         }
 
         if (listen.UnixPath is null)
@@ -46,7 +49,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             LoadToken();
         }
 
-        if (_options.Insecure)
+        if (_options.Insecure && _tls is null)
         {
             AgentLog.Insecure(logger, _options.TokenFile);
         }
@@ -103,6 +106,27 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         if (_boundPath is { } path)
         {
             File.Delete(path);
+        }
+    }
+
+    private void LoadTls()
+    {
+        if (_options.Tls is { } files && _options.Listen.UnixPath is null)
+        {
+            try
+            {
+                _tls = new TlsAccepting(TlsIdentity.Load(files), [.. _options.AllowedNames]);
+            }
+            catch (CertificateException e)
+            {
+                throw new AgentStartException(e.Message, e);
+            }
+
+            AgentLog.Encrypted(logger, _tls.Identity.Names, _tls.Allowed.Count > 0 ? string.Join(", ", _tls.Allowed) : "every host of the authorities");
+        }
+        else if (_options.AllowedNames.Count > 0)
+        {
+            throw new AgentStartException("--allow names who may connect, but without certificates nobody can prove a name: give this host one (postcopy certs)");
         }
     }
 
@@ -188,7 +212,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         SocketLane lane = new(socket, _pool);
         try
         {
-            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token);
+            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token, tls: _tls);
             LaneSocket.Tune(socket, hello.Role, congestionControl: null);
             Admit(lane, hello, proof);
         }
