@@ -10,7 +10,7 @@ exec 9>"$OUT/.lock"
 flock 9
 for source in "$SOURCES"/*.c; do
     program=$OUT/$(basename "$source" .c)
-    if [[ $program -nt $source && $program -nt $SOURCES/bed.h ]]; then continue; fi
+    if [[ -x $program && -z $(find "$source" "$SOURCES"/*.h -newer "$program") ]]; then continue; fi
     gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$source"
     mv "$program.new" "$program"
 done

@@ -1,5 +1,5 @@
-using PostCopy.Control.Messages;
 using PostCopy.Control;
+using PostCopy.Control.Messages;
 using PostCopy.Linux;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tests.Testing;

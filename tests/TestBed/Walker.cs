@@ -17,12 +17,13 @@ internal sealed class Walker
 
     public Container Container { get; }
 
-    public static async Task<Walker> StartAsync(Lab lab, LabHost host, int mebibytes, int threads = 2, string network = "host")
+    public static async Task<Walker> StartAsync(
+        Lab lab, LabHost host, int mebibytes, int threads = 2, string network = "host", string contents = "mixed")
     {
         string directory = $"{lab.Shared}/walker";
         Directory.CreateDirectory(directory);
         string bundle = await Bundle.MakeAsync(lab, "walker-bundle", network, [$"{directory}:/walker"],
-            $"{lab.Programs}/walker", "/walker", $"{mebibytes}", $"{threads}");
+            $"{lab.Programs}/walker", "/walker", $"{mebibytes}", $"{threads}", contents);
         Walker walker = new(await Container.RunAsync(host, "walker", bundle), directory);
         await walker.StatsAsync();
         return walker;
@@ -39,6 +40,9 @@ internal sealed class Walker
 
     /// <summary>Has the program touch every page once, in this order, as soon as it runs on another host.</summary>
     public async Task SweepOnMoveAsync(string order) => Assert.Equal("armed", await CommandAsync($"on-move sweep {order}"));
+
+    /// <summary>Has its threads touch nothing any more; the log goes on.</summary>
+    public async Task RestAsync() => Assert.Equal("resting", await CommandAsync("rest"));
 
     public async Task<WalkerSweep> SweepAfterMoveAsync(TimeSpan limit)
     {

@@ -13,14 +13,15 @@ internal sealed record WalkerStats(int Pid, string Nonce, long StartedNs, long P
     }
 }
 
-/// <summary>How long each first touch of a page took.</summary>
-internal sealed record WalkerSweep(string Order, long Pages, double P50Us, double P99Us, double MaxUs, double TotalMs)
+/// <summary>How long each first touch of a page took, and those that had to wait for the page (sweep.h).</summary>
+internal sealed record WalkerSweep(
+    string Order, long Pages, double P50Us, double P99Us, double MaxUs, double TotalMs, long Waits, double WaitP50Us, double WaitP99Us)
 {
     public static WalkerSweep Parse(string answer)
     {
         AnswerFields fields = new(answer);
         return new WalkerSweep(fields.Text("order"), fields.Number("pages"), fields.Real("p50us"), fields.Real("p99us"),
-            fields.Real("maxus"), fields.Real("totalms"));
+            fields.Real("maxus"), fields.Real("totalms"), fields.Number("waits"), fields.Real("waitp50us"), fields.Real("waitp99us"));
     }
 }
 

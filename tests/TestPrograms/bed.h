@@ -1,5 +1,6 @@
 // What the programs that are moved around have in common.
 #pragma once
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define HOST_FILE "/etc/postcopy-host"
+#define PAGE 4096u
 
 static inline void die(const char *what)
 {

@@ -1,6 +1,6 @@
 // A program whose memory proves itself.
 //
-//   walker DIRECTORY MIB [THREADS]
+//   walker DIRECTORY MIB [THREADS [mixed|mostly-zero]]
 //
 // Every page holds a pattern of its number and its generation; the generations are in a table
 // beside it.  Threads read random pages (every byte is checked) and rewrite random pages (the
@@ -13,12 +13,13 @@
 //   answer    "ID ..." what became of it
 //   moved     what came of the command given with on-move, once we find ourselves on another host
 //
-// Commands: verify | stats | sweep sequential|random | on-move COMMAND | quit
+// Commands: verify | stats | sweep sequential|random | rest | work | on-move COMMAND | quit
+// (rest: the threads touch nothing until work)
 #include "bed.h"
+#include "sweep.h"
 #include <pthread.h>
 #include <sys/mman.h>
 
-#define PAGE 4096u
 #define WORDS (PAGE / 8)
 #define MAX_THREADS 16
 #define LOG_INTERVAL_NS 2000000u
@@ -34,9 +35,12 @@ static pthread_mutex_t turn[MAX_THREADS];   // held by a worker for a batch, by 
 static uint64_t reads[MAX_THREADS], writes[MAX_THREADS];
 static volatile uint64_t bad_pages, first_bad;
 
+static int mostly_zero;
+static volatile int resting;
+
 // Some pages are zero because zeroes were written, some because nothing ever was: a page
 // table entry, a zero run on the wire and a hole must come out the same.
-static int written_zero(uint64_t page) { return page % 16 == 7; }
+static int written_zero(uint64_t page) { return mostly_zero ? page % 16 != 8 && page % 16 != 0 : page % 16 == 7; }
 static int never_touched(uint64_t page) { return page % 16 == 8; }
 
 static uint64_t word(uint64_t page, uint32_t g, unsigned i)
@@ -75,7 +79,7 @@ static void *work(void *argument)
     uint64_t random = mix(seed + t + 1), own = pages / threads;
     for (;;) {
         pthread_mutex_lock(&turn[t]);
-        for (unsigned n = 0; n < BATCH_READS + BATCH_WRITES; n++) {
+        for (unsigned n = 0; n < BATCH_READS + BATCH_WRITES && !resting; n++) {
             random = mix(random + 0x9e3779b97f4a7c15u);
             uint64_t page = random % own * threads + t;
             if (n < BATCH_READS) {
@@ -95,77 +99,6 @@ static void *work(void *argument)
     return NULL;
 }
 
-// ------------------------------------------------------------------------- sweep
-
-// Buckets of 1/16 of a power of two, as HdrHistogram's: 6 % wide.
-static uint32_t histogram[64 * 16];
-
-static unsigned bucket(uint64_t ns)
-{
-    if (ns < 16)
-        return (unsigned)ns;
-    unsigned top = 63 - (unsigned)__builtin_clzll(ns);
-    return (top - 3) * 16 + (unsigned)(ns >> (top - 4)) % 16;
-}
-
-static double bucket_us(unsigned b)
-{
-    if (b < 16)
-        return b / 1000.0;
-    return (double)((16u + b % 16) * (1ull << (b / 16 - 1))) / 1000.0;
-}
-
-static double percentile_us(double fraction)
-{
-    uint64_t seen = 0;
-    for (unsigned b = 0; b < sizeof histogram / sizeof *histogram; b++) {
-        seen += histogram[b];
-        if ((double)seen >= fraction * (double)pages)
-            return bucket_us(b);
-    }
-    return 0;
-}
-
-// A permutation without a table (a table would be missing memory itself): a full-period
-// generator modulo 2^bits, its output scrambled by a bijection, numbers >= pages skipped.
-static uint64_t scrambled(uint64_t x, unsigned bits)
-{
-    uint64_t mask = (1ull << bits) - 1;
-    x ^= x >> (bits / 2 + 1);
-    x = x * 0x9e3779b97f4a7c15u & mask;
-    x ^= x >> (bits / 2 + 1);
-    return x;
-}
-
-static void sweep(const char *order, char *text, size_t size)
-{
-    // This memory may be missing as well; it must not be what is measured.
-    memset(histogram, 0, sizeof histogram);
-    int random = strcmp(order, "random") == 0;
-    unsigned bits = 64 - (unsigned)__builtin_clzll(pages | 1);
-    uint64_t limit = random ? 1ull << bits : pages, state = 0, largest = 0, sum = 0;
-    uint64_t begin = now_ns(CLOCK_MONOTONIC);
-    for (uint64_t i = 0; i < limit; i++) {
-        uint64_t page = i;
-        if (random) {
-            state = (state * 6364136223846793005u + 1442695040888963407u) & (limit - 1);
-            page = scrambled(state, bits);
-            if (page >= pages)
-                continue;
-        }
-        uint64_t before = now_ns(CLOCK_MONOTONIC);
-        sum += *(volatile uint64_t *)(memory + page * WORDS);
-        uint64_t ns = now_ns(CLOCK_MONOTONIC) - before;
-        histogram[bucket(ns)]++;
-        if (ns > largest)
-            largest = ns;
-    }
-    double total = (double)(now_ns(CLOCK_MONOTONIC) - begin) / 1e6;
-    snprintf(text, size, "swept order=%s pages=%llu p50us=%.2f p99us=%.2f maxus=%.2f totalms=%.3f sum=%llx",
-             order, (unsigned long long)pages, percentile_us(0.5), percentile_us(0.99), (double)largest / 1e3,
-             total, (unsigned long long)sum);
-}
-
 // ---------------------------------------------------------------------- commands
 
 static uint64_t sequence, started, nonce;
@@ -182,7 +115,10 @@ static void obey(const char *command, char *text, size_t size)
         snprintf(text, size, "%s checked=%llu bad=%llu", bad_pages ? "BAD" : "OK", (unsigned long long)pages,
                  (unsigned long long)bad);
     } else if (strncmp(command, "sweep ", 6) == 0) {
-        sweep(command + 6, text, size);
+        sweep(memory, pages, command + 6, text, size);
+    } else if (strcmp(command, "rest") == 0 || strcmp(command, "work") == 0) {
+        resting = command[0] == 'r';
+        snprintf(text, size, "%s", resting ? "resting" : "working");
     } else if (strncmp(command, "on-move ", 8) == 0) {
         snprintf(on_move, sizeof on_move, "%s", command + 8);
         snprintf(text, size, "armed");
@@ -236,14 +172,15 @@ int main(int argc, char **argv)
     char log_path[256], command_path[256], answer_path[256], moved_path[256];
     char host[64], first_host[64], last_id[64] = "", line[128];
 
-    if (argc < 3 || argc > 4) {
-        fprintf(stderr, "usage: walker DIRECTORY MIB [THREADS]\n");
+    if (argc < 3 || argc > 5) {
+        fprintf(stderr, "usage: walker DIRECTORY MIB [THREADS [mixed|mostly-zero]]\n");
         return 2;
     }
     snprintf(directory, sizeof directory, "%s", argv[1]);
     pages = strtoull(argv[2], NULL, 10) * 256;
-    if (argc == 4)
+    if (argc >= 4)
         threads = (unsigned)atoi(argv[3]);
+    mostly_zero = argc == 5 && strcmp(argv[4], "mostly-zero") == 0;
     if (pages == 0 || threads == 0 || threads > MAX_THREADS)
         return 2;
     path_of("log", log_path, sizeof log_path);

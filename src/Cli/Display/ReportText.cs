@@ -15,7 +15,7 @@ internal static class ReportText
         output.WriteLine(report.Outcome switch
         {
             MigrationOutcome.Moved => $"{container} runs on {destination} as {options.DestinationId ?? container}; nothing is left here.",
-            MigrationOutcome.Refused => $"{container} was not touched and runs here.",
+            MigrationOutcome.Refused => $"{container} was not touched: it is where and as it was.",
             MigrationOutcome.RolledBack => $"{container} runs here as before; nothing is left on {destination}.",
             MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not resume it.",
             MigrationOutcome.Lost => $"{container} runs nowhere any more.",

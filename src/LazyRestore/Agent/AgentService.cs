@@ -199,7 +199,8 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         }
         else
         {
-            listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+            // Not with SocketOptionName.ReuseAddress: it sets SO_REUSEPORT too, and two agents would share the port unnoticed. Bind alone allows
+            // for connections of an earlier agent in TIME_WAIT.
             listener.Bind(endpoint);
         }
 

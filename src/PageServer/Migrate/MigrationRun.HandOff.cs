@@ -1,5 +1,5 @@
-using PostCopy.Control.Messages;
 using PostCopy.Control;
+using PostCopy.Control.Messages;
 using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;

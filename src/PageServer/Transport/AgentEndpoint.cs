@@ -62,7 +62,13 @@ public sealed class AgentEndpoint
             return [new UnixDomainSocketEndPoint(UnixPath)];
         }
 
+        // Not through the resolver: it refuses 0.0.0.0 and ::, which an agent may listen on.
+        if (IPAddress.TryParse(Host, out IPAddress? address))
+        {
+            return [new IPEndPoint(address, Port)];
+        }
+
         IPAddress[] addresses = await Dns.GetHostAddressesAsync(Host, cancellation).ConfigureAwait(false);
-        return [.. addresses.Select(address => new IPEndPoint(address, Port))];
+        return [.. addresses.Select(resolved => new IPEndPoint(resolved, Port))];
     }
 }

@@ -1,0 +1,38 @@
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Perf.Comparison;
+
+/// <summary>What a container did while it was moved.</summary>
+internal sealed record Scenario(string Name, string? Sweep, string Contents)
+{
+    public static readonly Scenario RandomSweep = new("random sweep", "random", "mixed");
+    public static readonly Scenario SequentialSweep = new("sequential sweep", "sequential", "mixed");
+    public static readonly Scenario Idle = new("idle", null, "mixed");
+    public static readonly Scenario MostlyZero = new("idle, mostly zero pages", null, "mostly-zero");
+}
+
+/// <summary>The steps of a move in milliseconds, by whoever moved it.</summary>
+internal sealed record Steps(double DumpMs, double ImagesMs, double RestoreMs, double DrainMs);
+
+/// <summary>One container, moved once, and found to be right.</summary>
+/// <param name="Sweep">What its program saw; null when it was idle.</param>
+/// <param name="Steps">Where the time went.</param>
+/// <param name="StandstillMs">The longest gap in the program's own log: what it and its users saw of the downtime.</param>
+/// <param name="TotalMs">From the command to its end.</param>
+/// <param name="WireBytes">Over the wire, in both directions, headers included.</param>
+/// <param name="CpuSeconds">Of everything on both hosts.</param>
+/// <param name="SourceMiB">Most resident memory of who served pages on the source.</param>
+/// <param name="SourceDescriptors">Most open descriptors there.</param>
+/// <param name="TargetMiB">The same on the destination.</param>
+/// <param name="TargetDescriptors">The same on the destination.</param>
+internal sealed record Move(
+    WalkerSweep? Sweep,
+    Steps Steps,
+    double StandstillMs,
+    double TotalMs,
+    long WireBytes,
+    double CpuSeconds,
+    double SourceMiB,
+    int SourceDescriptors,
+    double TargetMiB,
+    int TargetDescriptors);

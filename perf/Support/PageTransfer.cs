@@ -1,0 +1,104 @@
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging.Abstractions;
+using PostCopy.Buffers;
+using PostCopy.Faults;
+using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Migrate;
+using PostCopy.Pages;
+using PostCopy.Restore;
+using PostCopy.Serve;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.Perf.Support;
+
+/// <summary>
+/// The product's whole way of a page from one process into another, without CRIU around it: page server, lanes over loopback, receivers, fault
+/// thread. Both sides are in this process.
+/// </summary>
+internal sealed class PageTransfer : IDisposable
+{
+    internal static readonly ImagePid Pid = new(1);
+
+    private readonly PagePool _pool = new();
+    private readonly ProcessPageSource _source;
+    private readonly PageServerSession _server;
+    private readonly PageLanes _sourceLanes;
+    private readonly SocketLane _targetDemand;
+    private readonly SocketLane _targetPush;
+    private readonly DemandLane _demand = new();
+    private readonly ConcurrentQueue<Exception> _failures = [];
+    private readonly List<Thread> _threads = [];
+    private volatile bool _closing;
+
+    /// <summary>All of the target's memory is missing when this returns, and faults are served.</summary>
+    internal PageTransfer(MemoryProgram source, MemoryProgram target)
+    {
+        List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed = [new(Pid, [source.Region])];
+        _source = new ProcessPageSource(new Dictionary<ImagePid, int> { [Pid] = source.Pid });
+        _server = new PageServerSession(_source, new PushPlan(new UnsentPages(owed), new SequentialPolicy()));
+        (SocketLane sourceDemand, _targetDemand) = LoopbackLanes.Connect(LaneRole.Demand, _pool);
+        (SocketLane sourcePush, _targetPush) = LoopbackLanes.Connect(LaneRole.Push, _pool);
+        _sourceLanes = new PageLanes(sourceDemand, sourcePush);
+        Memory = new LazyMemory(owed, _demand, new NoKeeper(), NullLogger.Instance);
+        Memory.Failed += _failures.Enqueue;
+        Memory.Add(Pid, target.ArmForUs());
+        Memory.RestoreFinished();
+        _demand.Attach(_targetDemand);
+        Run("demand lane", () => new PageReceiver(_targetDemand, Memory).ReceiveAnswers(_demand));
+        Run("push lane", () => new PageReceiver(_targetPush, Memory).ReceivePush());
+        _sourceLanes.StartDemand(_server);
+    }
+
+    internal LazyMemory Memory { get; }
+
+    internal void StartPush() => _sourceLanes.StartPush(_server);
+
+    internal void WaitUntilDrained()
+    {
+        if (Task.WaitAny([Memory.Drained, _sourceLanes.Broken], TimeSpan.FromMinutes(5)) != 0)
+        {
+            throw new InvalidOperationException(_sourceLanes.Broken.IsCompleted ? _sourceLanes.Broken.Result : $"{Memory.Counters.Remaining} pages are still owed");
+        }
+    }
+
+    public void Dispose()
+    {
+        _closing = true;
+        _targetDemand.Abort();
+        _targetPush.Abort();
+        _threads.ForEach(static thread => thread.Join());
+        _sourceLanes.Dispose();
+        _targetDemand.Dispose();
+        _targetPush.Dispose();
+        Memory.Dispose();
+        _source.Dispose();
+        _pool.Dispose();
+        Assert.Empty(_failures);
+    }
+
+    private void Run(string name, Action receive)
+    {
+        Thread thread = new(() =>
+        {
+            _ = FaultPriority.TryRaise();
+            try
+            {
+                receive();
+            }
+            catch (Exception e) when (_closing && e is SocketException or InvalidOperationException)
+            {
+                // The end that Dispose makes.
+            }
+            catch (Exception e)
+            {
+                _failures.Enqueue(e);
+            }
+        })
+        { IsBackground = true, Name = name };
+        _threads.Add(thread);
+        thread.Start();
+    }
+}
