@@ -140,6 +140,7 @@ internal sealed partial class MigrationRun : IDisposable
             TcpEstablished = _options.TcpEstablished,
             CriuConfig = userConfig,
             StopCopy = _options.Mode == MigrationMode.StopCopy,
+            Checksums = _options.Verify,
             Architecture = RuntimeInformation.ProcessArchitecture.ToString(),
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
             MemoryBytes = ResidentMemory.OfTree(container.InitPid),
@@ -148,6 +149,11 @@ internal sealed partial class MigrationRun : IDisposable
         if (prepared.Refusals.Count > 0)
         {
             throw new MigrationException("the destination cannot take the container: " + string.Join("; ", prepared.Refusals));
+        }
+
+        if (prepared.Checksums != _options.Verify)
+        {
+            throw new MigrationException("the destination's agent is of a release that knows no --verify: bring both hosts to one release");
         }
 
         _criu = new CriuSession(_options.StateDirectory, $"{_session.Name}-source", _options.TcpEstablished, userConfig);
@@ -219,7 +225,7 @@ internal sealed partial class MigrationRun : IDisposable
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _plan = new PushPlan(new UnsentPages(owed.Ranges), new SequentialPolicy());
-        _server = new PageServerSession(_source, _plan);
+        _server = new PageServerSession(_source, _plan, _options.Verify);
         _progress.PagesTotal = owed.TotalPages;
     }
 
