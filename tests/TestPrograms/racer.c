@@ -17,14 +17,14 @@ enum { LISTEN = 0x0a, MOST_PORTS = 65536 };
 
 static unsigned char known[MOST_PORTS];
 
-static int try_port(unsigned port)
+static void try_port(unsigned address, unsigned port)
 {
-    struct sockaddr_in there = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in there = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr.s_addr = address ? address : htonl(INADDR_LOOPBACK) };
     int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (sock < 0 || connect(sock, (struct sockaddr *)&there, sizeof(there)) != 0) {
         if (sock >= 0)
             close(sock);
-        return 0;
+        return;
     }
 
     // CRIU's PS_IOV_CLOSE in both sizes of its header (criu/page-xfer.c): whoever gets it through ends the container.
@@ -39,28 +39,25 @@ static int try_port(unsigned port)
         printf("heard %u %zd\n", port, got);
     fflush(stdout);
     close(sock);
-    return 1;
 }
 
-// Returns the number of ports that are new.
-static int look(const char *table, int connect_to_new)
+static void look(const char *table, int connect_to_new)
 {
     FILE *file = fopen(table, "re");
     char line[512];
-    int fresh = 0;
     if (!file)
-        return 0;
+        return;
     while (fgets(line, sizeof(line), file)) {
+        char address[33];
         unsigned port, state;
-        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &port, &state) != 2 || state != LISTEN || port >= MOST_PORTS || known[port])
+        if (sscanf(line, " %*d: %32[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", address, &port, &state) != 3 || state != LISTEN || port >= MOST_PORTS || known[port])
             continue;
         known[port] = 1;
-        fresh++;
+        // As the kernel prints it, an IPv4 address is the number that goes into sin_addr; what is bound to IPv6 is tried on loopback.
         if (connect_to_new)
-            try_port(port);
+            try_port(strlen(address) == 8 ? (unsigned)strtoul(address, NULL, 16) : 0, port);
     }
     fclose(file);
-    return fresh;
 }
 
 int main(void)

@@ -14,7 +14,7 @@ namespace PostCopy.Agent;
 /// <summary>Listens, lets in who knows the token, and hands each lane to its session.</summary>
 internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<AgentService> logger) : BackgroundService
 {
-    /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds; further ones are closed.</summary>
+    /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds.</summary>
     private const int MaxOpenings = 64;
 
     /// <summary>Before the next try when the system has no descriptor or memory for another connection.</summary>
@@ -24,11 +24,11 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private readonly ConcurrentDictionary<SessionToken, AgentSession> _sessions = new();
     private readonly PagePool _pool = new();
     private readonly Lock _admission = new();
+    private readonly Openings _openings = new(MaxOpenings);
     private TlsAccepting? _tls;
     private AgentToken _token = AgentToken.None;
     private Socket? _listener;
     private string? _boundPath;
-    private int _openings;
     private bool _stopping;
 
     /// <summary>Where it listens, once started: with the port that the kernel chose.</summary>
@@ -161,14 +161,9 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             return;
         }
 
-        if (Interlocked.Increment(ref _openings) > MaxOpenings)
-        {
-            Interlocked.Decrement(ref _openings);
-            socket.Dispose();
-            return;
-        }
-
-        new Thread(() => Open(socket)) { IsBackground = true, Name = "opening" }.Start();
+        SocketLane lane = new(socket, _pool);
+        LinkedListNode<SocketLane> place = _openings.Enter(lane);
+        new Thread(() => Open(socket, lane, place)) { IsBackground = true, Name = "opening" }.Start();
     }
 
     private Socket Bind(EndPoint endpoint)
@@ -208,29 +203,27 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         return listener;
     }
 
-    private void Open(Socket socket)
+    private void Open(Socket socket, SocketLane lane, LinkedListNode<SocketLane> place)
     {
-        SocketLane lane = new(socket, _pool);
         try
         {
             (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token, tls: _tls);
             LaneSocket.Tune(socket, hello.Role, congestionControl: null);
+            _openings.Leave(place);
             Admit(lane, hello, proof);
         }
         catch (ProtocolException e)
         {
+            _openings.Leave(place);
             AgentLog.Refused(logger, lane.Peer, e.Message);
             LaneOpening.Refuse(lane, e);
             lane.Dispose();
         }
         catch (SocketException e)
         {
+            _openings.Leave(place);
             AgentLog.Refused(logger, lane.Peer, e.Message);
             lane.Dispose();
-        }
-        finally
-        {
-            Interlocked.Decrement(ref _openings);
         }
     }
 
