@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
+using Mono.Unix.Native;
 using PostCopy.Display;
 using PostCopy.Hosting;
 using PostCopy.Migrate;
@@ -93,11 +94,14 @@ internal static class MigrateCommand
         using Logger logger = SerilogSetup.Create(verbose, LogEventLevel.Warning);
         using SerilogLoggerFactory loggers = new(logger);
         MigrationReport report;
+        // Of what CRIU and runc write for us, images above all, nothing is for others. The report's mode is the user's to say.
+        FilePermissions usual = Syscall.umask(FilePermissions.S_IRWXG | FilePermissions.S_IRWXO);
         using (IMigrationDisplay display = MigrationDisplay.ForThisTerminal())
         {
             report = await new ContainerMigration(options, loggers.CreateLogger<ContainerMigration>()).RunAsync(display, signals.Token).ConfigureAwait(false);
         }
 
+        Syscall.umask(usual);
         string text = JsonSerializer.Serialize(report, ReportJson.Default.MigrationReport);
         if (reportFile is not null)
         {

@@ -49,4 +49,7 @@ internal static partial class AgentLog
 
     [LoggerMessage(2014, LogLevel.Information, "connections are encrypted; this host is {Names}, accepted are {Allowed}")]
     internal static partial void Encrypted(ILogger logger, string names, string allowed);
+
+    [LoggerMessage(2015, LogLevel.Warning, "refused {Count} more, too many to name")]
+    internal static partial void RefusedMore(ILogger logger, int count);
 }

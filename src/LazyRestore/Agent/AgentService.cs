@@ -25,6 +25,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private readonly PagePool _pool = new();
     private readonly Lock _admission = new();
     private readonly Openings _openings = new(MaxOpenings);
+    private readonly RefusalLog _refusals = new(logger);
     private TlsAccepting? _tls;
     private AgentToken _token = AgentToken.None;
     private Socket? _listener;
@@ -215,14 +216,14 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         catch (ProtocolException e)
         {
             _openings.Leave(place);
-            AgentLog.Refused(logger, lane.Peer, e.Message);
+            _refusals.Write(lane.Peer, e.Message);
             LaneOpening.Refuse(lane, e);
             lane.Dispose();
         }
         catch (SocketException e)
         {
             _openings.Leave(place);
-            AgentLog.Refused(logger, lane.Peer, e.Message);
+            _refusals.Write(lane.Peer, e.Message);
             lane.Dispose();
         }
     }

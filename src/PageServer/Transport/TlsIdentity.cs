@@ -161,7 +161,7 @@ internal sealed class TlsIdentity
         {
             return read();
         }
-        catch (Exception e) when (e is CryptographicException or ArgumentException or UnauthorizedAccessException)
+        catch (Exception e) when (e is CryptographicException or ArgumentException or NotSupportedException or UnauthorizedAccessException)
         {
             throw new CertificateException($"{path} cannot be used: {e.Message}", e);
         }
