@@ -33,7 +33,7 @@ public sealed class CrowdTests(ITestOutputHelper output)
         ratios.Sort();
         output.WriteLine($"time to move a megabyte with {Strangers} stalled connections / without: {string.Join(", ", ratios.Select(static ratio => ratio.ToString("F2")))}");
         // Slack for busy machines: the goal of 1.1 is judged on a quiet one.
-        Assert.InRange(ratios[Rounds / 2], 0, 3);
+        Assert.InRange(ratios[Rounds / 2], 0, 5);
         await walker.VerifyAsync();
         await walker.Container.RemoveFromAsync(lab["a"]);
         await lab.AssertNothingLeftAsync();
