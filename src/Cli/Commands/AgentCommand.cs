@@ -30,6 +30,10 @@ internal static class AgentCommand
             HelpName = "FILE",
             DefaultValueFactory = static _ => Defaults.TokenFile,
         };
+        Option<bool> keepCpusAwake = new("--keep-cpus-awake")
+        {
+            Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
+        };
         Option<bool> insecure = new("--insecure")
         {
             Description = "Listen beyond this machine without encryption. Whoever knows the token starts processes as root here, and whoever can read the wire reads the containers' memory.",
@@ -39,7 +43,7 @@ internal static class AgentCommand
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, insecure, verbose,
+            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, insecure, verbose,
         };
         TlsOptions tls = new(command);
         tls.Exclude(command, insecure);
@@ -51,6 +55,7 @@ internal static class AgentCommand
                 options.RuncRoot = parsed.GetValue(runcRoot);
                 options.BundleRoot = parsed.GetValue(bundleRoot) is { } root ? Path.GetFullPath(root) : null;
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
+                options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
                 options.Insecure = parsed.GetValue(insecure);
                 options.Tls = tls.Read(parsed, options.Listen, options.Insecure);
                 foreach (string name in parsed.GetRequiredValue(allow))

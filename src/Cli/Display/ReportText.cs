@@ -27,13 +27,15 @@ internal static class ReportText
         }
 
         PageCounts pages = report.Pages;
-        Line(output, "downtime", Invariant($"{Quantity.Milliseconds(report.DowntimeMs)} (± {Quantity.Milliseconds(report.DowntimeErrorMs)}): dump {report.FreezeMs + report.DumpMs:F1}, images {report.ImagesMs:F1}, restore {report.RestoreMs:F1}"));
+        Line(output, "downtime", Invariant($"{Quantity.Milliseconds(report.DowntimeMs)} ({Error(report.DowntimeErrorMs)}): dump {report.FreezeMs + report.DumpMs:F1}, images {report.ImagesMs:F1}, restore {report.RestoreMs:F1}"));
         Line(output, "drain", Invariant($"{Quantity.Milliseconds(report.DrainMs)} at {report.RateMBps:F0} MB/s; in all {Quantity.Milliseconds(report.TotalMs)}"));
         Line(output, "memory", Invariant($"{Quantity.Bytes(PageSize.ToBytes(pages.Total))}: {pages.Pushed} pages pushed, {pages.Faulted} faulted, {pages.Zero} zero, {pages.Dropped} dropped, {pages.Resent} sent twice"));
         Line(output, "faults", Invariant($"{report.Faults.Count} waited for the source: p50 {report.Faults.P50Us:F0} µs, p99 {report.Faults.P99Us:F0} µs, longest {report.Faults.MaxUs:F0} µs"));
         Line(output, "wire", Invariant($"{Quantity.Bytes(report.BytesOnWire)}, policy {report.Policy}"));
         Line(output, "session", report.Session);
     }
+
+    private static string Error(double? errorMs) => errorMs is { } ms ? "± " + Quantity.Milliseconds(ms) : "clocks not compared";
 
     private static void Line(TextWriter output, string name, string text) =>
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {name,-9} {text}"));

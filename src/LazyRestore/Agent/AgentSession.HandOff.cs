@@ -142,6 +142,7 @@ internal sealed partial class AgentSession
             case CriuStep.PostRestore:
                 _built.BuiltUs = step.AtUs;
                 _initPid = step.InitPid;
+                _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
                 _keeper!.Watch(step.InitPid);
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();

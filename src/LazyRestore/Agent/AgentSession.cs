@@ -44,6 +44,7 @@ internal sealed partial class AgentSession
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
+    private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
     private bool _linkLost;
@@ -221,6 +222,7 @@ internal sealed partial class AgentSession
                 break;
             case SessionEvent.Drained:
                 _drained = true;
+                _awake?.Dispose();
                 _drainedUs = WallClock.NowUs;
                 await AskOrFinishAsync().ConfigureAwait(false);
                 break;
@@ -299,6 +301,7 @@ internal sealed partial class AgentSession
 
     private async Task CleanUpAsync()
     {
+        _awake?.Dispose();
         if (_ticks is { } ticks)
         {
             await ticks.DisposeAsync().ConfigureAwait(false);

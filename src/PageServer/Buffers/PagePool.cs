@@ -18,8 +18,11 @@ namespace PostCopy.Buffers;
 /// </remarks>
 internal sealed class PagePool : MemoryPool<byte>
 {
-    /// <summary>Bytes of a block: the longest frame fits into one, so that it can be read into and sent from a single span.</summary>
-    internal static readonly int BlockBytes = (ProtocolLimits.MaxPagesPerFrame + 1) * PageSize.Bytes;
+    /// <summary>
+    /// Bytes of a block: exactly the longest frame, which is read into and sent from a single span. A stream of such frames is received without one
+    /// that straddles two blocks, too.
+    /// </summary>
+    internal static readonly int BlockBytes = PagesFrame.PrefixBytes + (ProtocolLimits.MaxPagesPerFrame * PageSize.Bytes);
 
     private readonly ConcurrentQueue<Block> _free = new();
     private volatile bool _disposed;

@@ -50,7 +50,9 @@ internal sealed class ControlChannel : IDisposable
         _heartbeat = new Timer(static state => ((ControlChannel)state!).Beat(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _receiver = new Thread(ReceiveLoop) { IsBackground = true, Name = $"{name} control" };
         _receiver.Start();
-        _heartbeat.Change(TimeSpan.Zero, heartbeatEvery ?? DefaultHeartbeatEvery);
+        // The first one now and for certain: however short the session, the two clocks are compared.
+        Beat(isFirst: true);
+        _heartbeat.Change(heartbeatEvery ?? DefaultHeartbeatEvery, heartbeatEvery ?? DefaultHeartbeatEvery);
     }
 
     /// <summary>The difference between the peer's clock and ours.</summary>
@@ -156,7 +158,7 @@ internal sealed class ControlChannel : IDisposable
         _received.Writer.TryComplete();
     }
 
-    private void Beat()
+    private void Beat(bool isFirst = false)
     {
         long waitingSince = Interlocked.Read(ref _waitingSince);
         if (waitingSince != Busy && Environment.TickCount64 - waitingSince > _silenceLimit.TotalMilliseconds)
@@ -166,7 +168,11 @@ internal sealed class ControlChannel : IDisposable
         }
 
         // Whatever is being sent at this moment proves as much as a heartbeat, and may take longer than a timer's thread should wait.
-        if (!_sending.TryEnter())
+        if (isFirst)
+        {
+            _sending.Enter();
+        }
+        else if (!_sending.TryEnter())
         {
             return;
         }

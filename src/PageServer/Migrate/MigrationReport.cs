@@ -28,7 +28,8 @@ public sealed record MigrationReport
     public double DowntimeMs { get; init; }
 
     /// <summary>How far <see cref="DowntimeMs"/> may be off, because two clocks measured it (half of the smallest round trip seen).</summary>
-    public double DowntimeErrorMs { get; init; }
+    /// <remarks>Null when the clocks were never compared.</remarks>
+    public double? DowntimeErrorMs { get; init; }
 
     /// <summary>From the container's first instruction on the destination until its last page had arrived.</summary>
     public double DrainMs { get; init; }

@@ -30,7 +30,7 @@ internal sealed partial class MigrationRun
             ImagesMs = Timeline.Ms(_times.DumpedUs, _times.ImagesCompleteUs),
             RestoreMs = Timeline.Ms(_times.ImagesCompleteUs, _times.BuiltUs),
             DowntimeMs = Timeline.Ms(_times.PreDumpUs, _times.ResumedUs),
-            DowntimeErrorMs = _times.ResumedUs == 0 ? 0 : Math.Round(_control!.Clock.ErrorUs / 1000, 3),
+            DowntimeErrorMs = _times.ResumedUs == 0 ? 0 : double.IsFinite(_control!.Clock.ErrorUs) ? Math.Round(_control.Clock.ErrorUs / 1000, 3) : null,
             DrainMs = Math.Max(0, Timeline.Ms(_times.ResumedUs, _times.DrainedUs)),
             TotalMs = Timeline.Ms(_times.BegunUs, _times.EndedUs),
             Pages = new PageCounts

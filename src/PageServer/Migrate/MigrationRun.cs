@@ -43,6 +43,7 @@ internal sealed partial class MigrationRun : IDisposable
     private PageServerSession? _server;
     private PushPlan? _plan;
     private Drained _drained = new();
+    private AwakeCpus? _awake;
     private bool _keepFiles;
 
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
@@ -89,6 +90,7 @@ internal sealed partial class MigrationRun : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _awake?.Dispose();
         _control?.Close();
         _lanes?.Dispose();
         _control?.Dispose();
@@ -224,7 +226,7 @@ internal sealed partial class MigrationRun : IDisposable
 
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
-        _plan = new PushPlan(new UnsentPages(owed.Ranges), new SequentialPolicy());
+        _plan = new PushPlan(new UnsentPages(owed.Ranges), PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source, _plan, _options.Verify);
         _progress.PagesTotal = owed.TotalPages;
     }
@@ -242,6 +244,7 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.Enter(MigrationPhase.Restoring);
         Built built = (await AwaitKindAsync("the restore on the destination", FrameKind.Built, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Built>();
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
+        _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
         _lanes!.StartPush(_server!);

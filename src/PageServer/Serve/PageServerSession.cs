@@ -21,6 +21,9 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     /// </summary>
     private const int MaxUnsentAnswerBytes = 64 << 10;
 
+    /// <summary>A pushed frame, its checksum included, fits into one block of the pipe.</summary>
+    private readonly int _pagesPerPush = ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0);
+
     private ulong _zeroPages;
     private ulong _pushedPages;
     private ulong _pushedFrames;
@@ -83,7 +86,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     internal async Task PushAsync(PipeWriter output, CancellationToken cancellation)
     {
         ulong sequence = 0;
-        while (plan.TryTake(ProtocolLimits.MaxPagesPerFrame, out ImagePid pid, out PageRange run))
+        while (plan.TryTake(_pagesPerPush, out ImagePid pid, out PageRange run))
         {
             WritePages(output, ++sequence, pid, run);
             Interlocked.Exchange(ref _pushedFrames, sequence);
@@ -146,7 +149,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     private int WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
     {
         int bytes = (int)range.ByteCount;
-        Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes + FrameChecksum.Bytes);
+        Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes + (checksums ? FrameChecksum.Bytes : 0));
         int read = source.Read(pid, range.Start, frame.Slice(PagesFrame.PrefixBytes, bytes));
         if (read != bytes)
         {

@@ -122,6 +122,16 @@ internal static class LaneOpening
         if (refusal is not null)
         {
             ProtocolException reason = new(WireErrorCode.Unauthorized, refusal);
+            try
+            {
+                // Its first word is heard and forgotten: closing with that unread would reset the connection, and our explanation be lost.
+                Receive(lane, FrameKind.Welcome);
+            }
+            catch (Exception e) when (e is ProtocolException or SocketException)
+            {
+                // Refused it is all the same.
+            }
+
             Refuse(lane, reason);
             throw reason;
         }

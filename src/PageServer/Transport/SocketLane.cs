@@ -6,8 +6,8 @@ using PostCopy.Buffers;
 namespace PostCopy.Transport;
 
 /// <summary>
-/// A duplex pipe over a blocking socket, encrypted or not. Reading receives and flushing sends on the calling thread, so every read and flush is complete when it
-/// returns: a loop over this lane, written with await, runs on the thread that started it and never hops to another.
+/// A duplex pipe over a blocking socket, encrypted or not. Reading receives and flushing sends on the calling thread, so every read and flush is
+/// complete when it returns: a loop over this lane, written with await, runs on the thread that started it and never hops to another.
 /// </summary>
 /// <remarks>
 /// One thread may read while another writes. <see cref="Abort"/> may be called from any thread and ends both. Memory comes from a
