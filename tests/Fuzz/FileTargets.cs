@@ -22,13 +22,6 @@ internal static class FileTargets
     private static readonly TlsFiles Tls = Hosts.Issue("fuzz.example");
     private static int _count;
 
-    static FileTargets() => AppDomain.CurrentDomain.ProcessExit += static (_, _) =>
-    {
-        Directory.Delete(Scratch, recursive: true);
-        Images.Dispose();
-        Hosts.Dispose();
-    };
-
     public static IEnumerable<FuzzTarget> All =>
     [
         .. Directory.GetFiles(Images.Path).Select(static path => new FuzzTarget(
@@ -43,6 +36,13 @@ internal static class FileTargets
         new("authority", [File.ReadAllBytes(Tls.Authority)], static bytes => ReadTls(bytes, static file => Tls with { Authority = file }), typeof(CertificateException)),
         new("key", [File.ReadAllBytes(Tls.Key)], static bytes => ReadTls(bytes, static file => Tls with { Key = file }), typeof(CertificateException)),
     ];
+
+    public static void CleanUp()
+    {
+        Directory.Delete(Scratch, recursive: true);
+        Images.Dispose();
+        Hosts.Dispose();
+    }
 
     private static string NewPath => Path.Combine(Scratch, $"{Interlocked.Increment(ref _count)}");
 

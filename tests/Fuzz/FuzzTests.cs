@@ -20,12 +20,12 @@ public sealed class FuzzTests(ITestOutputHelper output)
     public static TheoryData<string> Names => [.. FuzzTargets.All.Select(static target => target.Name)];
 
     [Theory]
-    [MemberData(nameof(Names))]
+    [MemberData(nameof(Names), DisableDiscoveryEnumeration = true)]
     public async Task Damaged_input_is_refused_in_order(string name)
     {
         FuzzTarget target = FuzzTargets.All.Single(target => target.Name == name);
         int seed = Setting("POSTCOPY_FUZZ_SEED") ?? Random.Shared.Next();
-        TimeSpan duration = TimeSpan.FromSeconds(Setting("POSTCOPY_FUZZ_SECONDS") ?? 1);
+        TimeSpan duration = Setting("POSTCOPY_FUZZ_MINUTES") is { } minutes ? TimeSpan.FromMinutes(minutes) / FuzzTargets.All.Count : TimeSpan.FromSeconds(1);
         Assert.All(target.Corpus, input => Assert.True(target.Accepts(input), "the corpus must be valid"));
 
         Mutator mutator = new(seed);
@@ -78,7 +78,17 @@ public sealed class FuzzTests(ITestOutputHelper output)
 
 /// <summary>Alone: what other tests do would count as time and memory.</summary>
 [CollectionDefinition(Name, DisableParallelization = true)]
-public sealed class FuzzCollection
+public sealed class FuzzCollection : ICollectionFixture<FuzzScratch>
 {
     public const string Name = "fuzz";
+}
+
+/// <summary>Removes what the targets have on disk.</summary>
+public sealed class FuzzScratch : IDisposable
+{
+    public void Dispose()
+    {
+        FileTargets.CleanUp();
+        LaneTargets.CleanUp();
+    }
 }

@@ -27,8 +27,6 @@ internal static class LaneTargets
     private static readonly AgentToken Token = Tokens.One;
     private static readonly string Directory = System.IO.Directory.CreateTempSubdirectory("postcopy-fuzz-lanes-").FullName;
 
-    static LaneTargets() => AppDomain.CurrentDomain.ProcessExit += static (_, _) => System.IO.Directory.Delete(Directory, recursive: true);
-
     public static IEnumerable<FuzzTarget> All =>
     [
         new("demand lane, at the source", [Samples.Request(1, 7, 0x10_0000, 20), [.. Samples.Request(1, 7, 0x80_0000, 1), .. Samples.Request(2, 7, 0x80_1000, 2), .. Samples.Frame(FrameKind.Goodbye)]], ServeDemand, typeof(ProtocolException)),
@@ -40,6 +38,8 @@ internal static class LaneTargets
         new("opening, at the source", [[.. FuzzTargets.Frames[0], .. Samples.Frame(FrameKind.HelloAck, 0, new byte[32])]], DialLane, Expected),
         new("lazy-pages.socket", [[0xfb, 0xff, 0xff, 0xff, 0x46, 0x54, 0x53, 0x52], [0x46, 0x54, 0x53, 0x52]], RestorePages, Expected),
     ];
+
+    public static void CleanUp() => System.IO.Directory.Delete(Directory, recursive: true);
 
     private static Type[] Expected => [typeof(ProtocolException), typeof(InvalidDataException), typeof(ControlEndedException), typeof(SocketException), typeof(IOException), typeof(ArgumentException)];
 
