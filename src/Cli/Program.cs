@@ -25,6 +25,7 @@ internal static class Program
             CheckCommand.Create(),
             AgentCommand.Create(),
             MigrateCommand.Create(),
+            CertsCommand.Create(),
             InspectCommand.Create(),
             KeeperCommand.Create(),
         };

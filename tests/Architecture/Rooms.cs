@@ -17,7 +17,8 @@ internal static class Rooms
         new("PageServer", "HandOff", Nothing),
         new("PageServer", "Linux", ["Memory"]),
         new("PageServer", "Buffers", ["Wire", "Linux", "Memory"]),
-        new("PageServer", "Transport", ["Wire", "Buffers", "Linux", "Memory"]),
+        new("PageServer", "Certificates", Nothing),
+        new("PageServer", "Transport", ["Certificates", "Wire", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Images", ["Memory", "Linux"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
@@ -28,7 +29,7 @@ internal static class Rooms
         new(
             "PageServer",
             "Migrate",
-            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory"]),
+            ["Control", "Runc", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Certificates", "Wire", "Buffers", "Check", "Linux", "Memory"]),
 
         // The destination. PageServer never names one of these: see PageServer's own lines.
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
@@ -43,7 +44,7 @@ internal static class Rooms
             "Agent",
             [
                 "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
-                "Memory",
+                "Memory", "Certificates",
             ]),
 
         // The command line: sees what is public of both libraries.
@@ -57,7 +58,7 @@ internal static class Rooms
             "Commands",
             [
                 "Display", "Hosting", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check", "Serve", "Pages", "Images", "Transport", "Wire",
-                "Memory",
+                "Memory", "Certificates",
             ]),
     ];
 

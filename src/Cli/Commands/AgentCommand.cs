@@ -38,12 +38,15 @@ internal static class AgentCommand
         {
             Description = "Listen beyond this machine without encryption. Whoever knows the token starts processes as root here, and whoever can read the wire reads the containers' memory.",
         };
+        Option<string[]> allow = new("--allow") { Description = "A name that a source's certificate must have; may be given more than once. Default: every host of the authorities.", HelpName = "NAME", DefaultValueFactory = static _ => [] };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, insecure, verbose,
+            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, insecure, verbose,
         };
+        TlsOptions tls = new(command);
+        tls.Exclude(command, insecure);
         command.SetAction((parsed, cancellation) => RunAsync(
             options =>
             {
@@ -54,6 +57,11 @@ internal static class AgentCommand
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
                 options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
                 options.Insecure = parsed.GetValue(insecure);
+                options.Tls = tls.Read(parsed, options.Listen, options.Insecure);
+                foreach (string name in parsed.GetRequiredValue(allow))
+                {
+                    options.AllowedNames.Add(name);
+                }
             },
             parsed.GetValue(verbose)));
         return command;

@@ -295,7 +295,7 @@ internal sealed partial class AgentSession
             Post(new SessionEvent.Drained());
         }))();
         _socket = new LazyPagesSocket(_criu.WorkDirectory, _memory.Add);
-        _lanes.Start(_memory);
+        _lanes.Start(_memory, _container.Checksums);
         _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
     }
 

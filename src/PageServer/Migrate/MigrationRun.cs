@@ -116,9 +116,10 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"the container '{container.Id}' is {container.Status}: only a running one can be moved{(container.Status == "paused" ? " (runc resume it first)" : "")}");
         }
 
-        if (!_options.Destination.IsLocal && !_options.Insecure)
+        TlsDialling? tls = TlsDialling.For(_options.Destination, _options.Tls, _options.TlsName);
+        if (tls is null && !_options.Destination.IsLocal && !_options.Insecure)
         {
-            throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Use a tunnel to a local port, or say --insecure");
+            throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Give both hosts certificates (postcopy certs), use a tunnel to a local port, or say --insecure");
         }
 
         AgentToken token = _options.Destination.UnixPath is not null ? AgentToken.None : AgentToken.Load(_options.TokenFile);
@@ -126,7 +127,7 @@ internal sealed partial class MigrationRun : IDisposable
         EndPoint[] endpoints = await _options.Destination.ResolveAsync(cancellation).ConfigureAwait(false);
         try
         {
-            await Task.Factory.StartNew(() => Connect(endpoints, token), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+            await Task.Factory.StartNew(() => Connect(endpoints, token, tls), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
         }
         catch (SocketException e)
         {
@@ -141,6 +142,7 @@ internal sealed partial class MigrationRun : IDisposable
             TcpEstablished = _options.TcpEstablished,
             CriuConfig = userConfig,
             StopCopy = _options.Mode == MigrationMode.StopCopy,
+            Checksums = _options.Verify,
             Architecture = RuntimeInformation.ProcessArchitecture.ToString(),
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
             MemoryBytes = ResidentMemory.OfTree(container.InitPid),
@@ -151,14 +153,19 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException("the destination cannot take the container: " + string.Join("; ", prepared.Refusals));
         }
 
+        if (prepared.Checksums != _options.Verify)
+        {
+            throw new MigrationException("the destination's agent is of a release that knows no --verify: bring both hosts to one release");
+        }
+
         _criu = new CriuSession(_options.StateDirectory, $"{_session.Name}-source", _options.TcpEstablished, userConfig);
     }
 
-    private void Connect(EndPoint[] endpoints, AgentToken token)
+    private void Connect(EndPoint[] endpoints, AgentToken token, TlsDialling? tls)
     {
-        _control = new ControlChannel(LaneOpening.Dial(endpoints, LaneRole.Control, _session, epoch: 1, token, _pool), "source");
-        SocketLane demand = LaneOpening.Dial(endpoints, LaneRole.Demand, _session, epoch: 1, token, _pool, _options.CongestionControl);
-        SocketLane push = LaneOpening.Dial(endpoints, LaneRole.Push, _session, epoch: 1, token, _pool, _options.CongestionControl);
+        _control = new ControlChannel(LaneOpening.Dial(endpoints, LaneRole.Control, _session, epoch: 1, token, _pool, tls: tls), "source");
+        SocketLane demand = LaneOpening.Dial(endpoints, LaneRole.Demand, _session, epoch: 1, token, _pool, _options.CongestionControl, tls: tls);
+        SocketLane push = LaneOpening.Dial(endpoints, LaneRole.Push, _session, epoch: 1, token, _pool, _options.CongestionControl, tls: tls);
         _lanes = new PageLanes(demand, push);
     }
 
@@ -220,7 +227,7 @@ internal sealed partial class MigrationRun : IDisposable
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _plan = new PushPlan(new UnsentPages(owed.Ranges), PrefetchPolicies.Create(_options.Policy));
-        _server = new PageServerSession(_source, _plan);
+        _server = new PageServerSession(_source, _plan, _options.Verify);
         _progress.PagesTotal = owed.TotalPages;
     }
 
