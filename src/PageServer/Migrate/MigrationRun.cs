@@ -63,7 +63,7 @@ internal sealed partial class MigrationRun : IDisposable
             _progress.Enter(MigrationPhase.Preparing);
             await PrepareAsync(cancellation).ConfigureAwait(false);
         }
-        catch (Exception e) when (IsFailure(e))
+        catch (Exception e)
         {
             // Nothing was touched yet.
             _errors.Add(Explain(e));
@@ -77,8 +77,9 @@ internal sealed partial class MigrationRun : IDisposable
             await AwaitQuestionAsync(cancellation).ConfigureAwait(false);
             outcome = await FinishAsync().ConfigureAwait(false);
         }
-        catch (Exception e) when (IsFailure(e))
+        catch (Exception e)
         {
+            // Whatever it is, a defect of ours included: before the hand-off, the container must run on.
             _errors.Add(Explain(e));
             await AdvanceAsync(SourceInput.GiveUp).ConfigureAwait(false);
             outcome = _state == SourceState.HandedOff ? await FinishAsync().ConfigureAwait(false) : await RolledBackAsync().ConfigureAwait(false);
