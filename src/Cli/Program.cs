@@ -29,6 +29,7 @@ internal static class Program
             AbortCommand.Create(),
             LazyPagesCommand.Create(),
             PageServerCommand.Create(),
+            CertsCommand.Create(),
             InspectCommand.Create(),
             KeeperCommand.Create(),
         };

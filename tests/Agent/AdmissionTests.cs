@@ -79,6 +79,28 @@ public sealed class AdmissionTests
     }
 
     [SkippableFact]
+    public async Task A_crowd_that_stalls_keeps_nobody_out()
+    {
+        await using RunningAgent agent = await RunningAgent.StartAsync();
+        Peer[] idle = [.. Enumerable.Range(0, 1000).Select(_ => Peer.Connect(agent.EndPoint))];
+        try
+        {
+            // Some say half of what they have to say.
+            foreach (Peer peer in idle.Where(static (_, i) => i % 4 == 0))
+            {
+                peer.TrySend(Samples.Header((ushort)FrameKind.Hello, LaneHello.Bytes));
+            }
+
+            await agent.AssertServesTheNextAsync();
+            Assert.InRange(Directory.GetDirectories("/proc/self/task").Length, 1, 500);
+        }
+        finally
+        {
+            Array.ForEach(idle, static peer => peer.Dispose());
+        }
+    }
+
+    [SkippableFact]
     public async Task Noise_on_the_port_is_refused()
     {
         await using RunningAgent agent = await RunningAgent.StartAsync();

@@ -17,7 +17,8 @@ internal static class Rooms
         new("PageServer", "HandOff", Nothing),
         new("PageServer", "Linux", ["Memory"]),
         new("PageServer", "Buffers", ["Wire", "Linux", "Memory"]),
-        new("PageServer", "Transport", ["Wire", "Buffers", "Linux", "Memory"]),
+        new("PageServer", "Certificates", Nothing),
+        new("PageServer", "Transport", ["Certificates", "Wire", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Images", ["Memory", "Linux"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
@@ -32,7 +33,7 @@ internal static class Rooms
         new(
             "PageServer",
             "Migrate",
-            ["Control", "Runc", "Trees", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
+            ["Control", "Runc", "Trees", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Certificates", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
 
         // The destination. PageServer never names one of these: see PageServer's own lines.
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
@@ -47,7 +48,7 @@ internal static class Rooms
             "Agent",
             [
                 "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
-                "Memory", "Sessions",
+                "Memory", "Sessions", "Certificates",
             ]),
 
         new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),
@@ -63,7 +64,7 @@ internal static class Rooms
             "Commands",
             [
                 "Display", "Hosting", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check",
-                "Serve", "Pages", "Images", "Transport", "Wire", "Memory", "Sessions",
+                "Serve", "Pages", "Images", "Transport", "Wire", "Memory", "Sessions", "Certificates",
             ]),
     ];
 

@@ -20,13 +20,15 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
 {
     private static readonly ImagePid Pid = new(7);
 
-    [SkippableFact]
-    public async Task A_whole_memory_moves_over_real_lanes_while_its_owner_reads_it()
+    [SkippableTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_whole_memory_moves_over_real_lanes_while_its_owner_reads_it(bool checksums)
     {
         using FaultingTask task = new(program, "random", pages: 8192, owedEnd: 8000, threads: 3);
         List<PageRange> owed = Pattern.OwedRanges(task.Start, 8000);
         PushPlan plan = new(new UnsentPages([new(Pid, owed)]), new SequentialPolicy());
-        PageServerSession server = new(new PatternPages(task.Start), plan);
+        PageServerSession server = new(new PatternPages(task.Start), plan, checksums);
         using PagePool pool = new();
         (SocketLane Source, SocketLane Destination) demand = Lanes(pool);
         (SocketLane Source, SocketLane Destination) push = Lanes(pool);
@@ -40,8 +42,8 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
             Loop(() => server.ServeDemandAsync(demand.Source, CancellationToken.None)),
             Loop(() => server.PushAsync(push.Source.Output, CancellationToken.None)),
             Loop(() => server.ReadAcknowledgementsAsync(push.Source.Input, CancellationToken.None)),
-            SocketLaneTests.Start(() => new PageReceiver(demand.Destination, memory).ReceiveAnswers(requests)),
-            SocketLaneTests.Start(() => new PageReceiver(push.Destination, memory).ReceivePush()),
+            SocketLaneTests.Start(() => new PageReceiver(demand.Destination, memory, checksums).ReceiveAnswers(requests)),
+            SocketLaneTests.Start(() => new PageReceiver(push.Destination, memory, checksums).ReceivePush()),
         ];
 
         task.Go();
@@ -112,6 +114,27 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
         using Receiving receiving = new();
         receiving.Peer.Send(Samples.Pages(1, 8, 0x1000, false));
         await Assert.ThrowsAsync<InvalidDataException>(() => receiving.Push.WaitAsync(Peer.Patience));
+    }
+
+    [Fact]
+    public async Task A_damaged_frame_ends_the_lane_and_nothing_of_it_is_installed()
+    {
+        using Receiving receiving = new(checksums: true);
+        FaultCounters before = receiving.Counters;
+        byte[] damaged = Samples.Sealed(Samples.Pages(1, Pid.Value, 0x1000, false));
+        damaged[PagesFrame.PrefixBytes + 1000] ^= 4;
+        receiving.Peer.Send(damaged);
+        ProtocolException e = await Assert.ThrowsAsync<ProtocolException>(() => receiving.Push.WaitAsync(Peer.Patience));
+        Assert.Equal(WireErrorCode.Damaged, e.Code);
+        Assert.Equal(before, receiving.Counters);
+    }
+
+    [Fact]
+    public async Task A_frame_without_the_checksum_that_was_agreed_on_ends_the_lane()
+    {
+        using Receiving receiving = new(checksums: true);
+        receiving.Peer.Send(Samples.Pages(1, Pid.Value, 0x1000, false));
+        Assert.Equal(WireErrorCode.Damaged, (await Assert.ThrowsAsync<ProtocolException>(() => receiving.Push.WaitAsync(Peer.Patience))).Code);
     }
 
     [Fact]
@@ -213,13 +236,15 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
         private readonly LanePair _pair = LanePair.Open();
         private readonly LazyMemory _memory = Memory();
 
-        public Receiving()
+        public Receiving(bool checksums = false)
         {
             Peer = new Peer(_pair.Theirs);
-            Push = SocketLaneTests.Start(() => new PageReceiver(_pair.Lane, _memory).ReceivePush());
+            Push = SocketLaneTests.Start(() => new PageReceiver(_pair.Lane, _memory, checksums).ReceivePush());
         }
 
         public Peer Peer { get; }
+
+        public FaultCounters Counters => _memory.Counters;
 
         public Task Push { get; }
 

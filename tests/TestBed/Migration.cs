@@ -28,7 +28,7 @@ internal sealed class Migration : IAsyncDisposable
     {
         string reportFile = $"{lab.Shared}/report-{Guid.NewGuid():N}.json";
         RunningCommand process = from.Start(
-            [Repository.PostCopy, "migrate", .. what, "--to", endpoint, "--token-file", tokenFile, "--insecure", "--report", reportFile, .. options]);
+            [Repository.PostCopy, "migrate", .. what, "--to", endpoint, "--token-file", tokenFile, .. RunningAgent.Security(options), "--report", reportFile, .. options]);
         return new Migration(process, reportFile);
     }
 

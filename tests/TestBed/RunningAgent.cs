@@ -22,7 +22,7 @@ internal sealed class RunningAgent : IAsyncDisposable
     {
         string tokenFile = WriteToken(lab, $"token-{host.Name}");
         RunningCommand process = host.Start(
-            [Repository.PostCopy, "agent", "--listen", $"{host.Address}:{Port}", "--token-file", tokenFile, "--insecure", .. options]);
+            [Repository.PostCopy, "agent", "--listen", $"{host.Address}:{Port}", "--token-file", tokenFile, .. Security(options), .. options]);
         RunningAgent agent = new(process, host, tokenFile);
         try
         {
@@ -40,6 +40,9 @@ internal sealed class RunningAgent : IAsyncDisposable
             throw;
         }
     }
+
+    /// <summary>Without certificates it must be said that there is no encryption.</summary>
+    public static string[] Security(string[] options) => options.Any(static option => option.StartsWith("--tls-", StringComparison.Ordinal)) ? [] : ["--insecure"];
 
     public static string WriteToken(Lab lab, string name)
     {

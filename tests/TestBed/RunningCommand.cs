@@ -31,14 +31,15 @@ internal sealed class RunningCommand : IAsyncDisposable
 
     public static RunningCommand Start(string file, params IEnumerable<string> arguments)
     {
-        ProcessStartInfo start = new(file, arguments)
+        // A shell that runs us in the background has SIGINT ignored, which children inherit and bash cannot undo.
+        ProcessStartInfo start = new("env", ["--default-signal=HUP,INT,TERM,USR1", file, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             WorkingDirectory = Repository.Root,
         };
-        return new RunningCommand(Process.Start(start)!, $"{file} {string.Join(' ', start.ArgumentList)}");
+        return new RunningCommand(Process.Start(start)!, string.Join(' ', start.ArgumentList.Skip(1)));
     }
 
     public static async Task<CommandResult> RunAsync(TimeSpan limit, string file, params IEnumerable<string> arguments)

@@ -26,6 +26,19 @@ internal sealed class Peer(Socket socket) : IDisposable
 
     public void Send(params byte[] bytes) => socket.Send(bytes);
 
+    /// <summary>Sends to a side that may have closed already.</summary>
+    public void TrySend(byte[] bytes)
+    {
+        try
+        {
+            socket.Send(bytes);
+        }
+        catch (SocketException)
+        {
+            // It has.
+        }
+    }
+
     /// <summary>The next frame; null when the other side has closed (or reset) the connection.</summary>
     public (FrameKind Kind, ulong Id, byte[] Payload)? Receive()
     {

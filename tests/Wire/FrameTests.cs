@@ -15,7 +15,7 @@ public sealed class FrameTests
         FrameKind.Heartbeat => 8,
         FrameKind.HeartbeatAck or FrameKind.PageRequest => 16,
         FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack or FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
-        FrameKind.Pages => 48 + (256 * PageSize.Bytes),
+        FrameKind.Pages => 56 + (256 * PageSize.Bytes),
         _ => 1 << 20,
     });
 

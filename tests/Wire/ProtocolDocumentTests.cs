@@ -44,7 +44,7 @@ public sealed partial class ProtocolDocumentTests : IDisposable
         {
             FrameKind kind = Enum.Parse<FrameKind>(name);
             Assert.Equal(((int)kind).ToString(CultureInfo.InvariantCulture), cells[1]);
-            int limit = cells[4] == "48 + 256 pages" ? 48 + (256 * PageSize.Bytes) : int.Parse(cells[4], CultureInfo.InvariantCulture);
+            int limit = cells[4] == "56 + 256 pages" ? 56 + (256 * PageSize.Bytes) : int.Parse(cells[4], CultureInfo.InvariantCulture);
             Assert.Equal(limit, FrameHeader.Parse(Samples.Header((ushort)kind, (uint)limit)).PayloadBytes);
             Assert.Throws<ProtocolException>(() => FrameHeader.Parse(Samples.Header((ushort)kind, (uint)limit + 1)));
         }
@@ -85,6 +85,7 @@ public sealed partial class ProtocolDocumentTests : IDisposable
             ["page-request"] = Samples.Request(1, 1, 0x7f00_0000_1000, 2),
             ["pages-zero"] = Samples.Pages(1, 1, 0x7f00_0000_1000, true, true),
             ["pages-prefix"] = Samples.Pages(17, 1, 0x7f00_0000_1000, false, true, false)[..PagesFrame.PrefixBytes],
+            ["pages-checksum"] = Samples.Sealed(Samples.Pages(1, 1, 0x7f00_0000_1000, true, true)),
             ["push-done"] = Samples.Frame(FrameKind.PushDone, 17),
             ["ack"] = Samples.Frame(FrameKind.Ack, 17),
             ["error"] = Samples.Error(WireErrorCode.Session, "there is no such session here"),

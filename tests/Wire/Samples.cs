@@ -52,6 +52,14 @@ internal static class Samples
         return frame[..length];
     }
 
+    /// <summary>A pages frame with its checksum.</summary>
+    public static byte[] Sealed(byte[] frame)
+    {
+        byte[] room = [.. frame, .. new byte[FrameChecksum.Bytes]];
+        Assert.Equal(room.Length, FrameChecksum.Seal(room, frame.Length));
+        return room;
+    }
+
     /// <summary>What page n of such a frame holds.</summary>
     public static byte[] Page(bool[] zero, int page)
     {

@@ -55,12 +55,15 @@ internal static class AgentCommand
             HelpName = "N",
             DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
         };
+        Option<string[]> allow = new("--allow") { Description = "A name that a source's certificate must have; may be given more than once. Default: every host of the authorities.", HelpName = "NAME", DefaultValueFactory = static _ => [] };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, maxSessions, verbose,
+            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, maxSessions, verbose,
         };
+        TlsOptions tls = new(command);
+        tls.Exclude(command, insecure);
         command.SetAction((parsed, cancellation) => RunAsync(
             options =>
             {
@@ -74,6 +77,11 @@ internal static class AgentCommand
                 options.MaxSessions = parsed.GetValue(maxSessions);
                 options.OnLoss = parsed.GetValue(onLoss);
                 options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));
+                options.Tls = tls.Read(parsed, options.Listen, options.Insecure);
+                foreach (string name in parsed.GetRequiredValue(allow))
+                {
+                    options.AllowedNames.Add(name);
+                }
             },
             parsed.GetValue(verbose)));
         return command;

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using PostCopy.Certificates;
 using PostCopy.Check;
 using PostCopy.Display;
 using PostCopy.Migrate;
@@ -18,14 +19,27 @@ internal static class CheckCommand
             HelpName = "FILE",
             DefaultValueFactory = static _ => Defaults.TokenFile,
         };
+        Option<string?> tlsName = TlsNameOption.Create();
+        Option<bool> insecure = new("--insecure") { Description = "Ask without encryption, although this host has certificates." };
         Option<bool> json = new("--json") { Description = "Print the report as JSON; with --to an object with 'source' and 'destination'." };
-        Command command = new("check", "Try out what this host can do, and say what is missing and how to get it.") { to, tokenFile, json };
-        command.SetAction((parsed, cancellation) => RunAsync(
-            parsed.GetValue(to), parsed.GetRequiredValue(tokenFile), parsed.GetValue(json), parsed.InvocationConfiguration.Output, cancellation));
+        Command command = new("check", "Try out what this host can do, and say what is missing and how to get it.") { to, tokenFile, tlsName, insecure, json };
+        TlsOptions tls = new(command);
+        tls.Exclude(command, insecure);
+        command.SetAction((parsed, cancellation) =>
+        {
+            AgentEndpoint? agent = parsed.GetValue(to);
+            TlsFiles? files = agent is null ? null : tls.Read(parsed, agent, parsed.GetValue(insecure));
+            return RunAsync(
+                agent,
+                there => DestinationCheck.RunAsync(there, parsed.GetRequiredValue(tokenFile), files, parsed.GetValue(tlsName), cancellation),
+                parsed.GetValue(json),
+                parsed.InvocationConfiguration.Output,
+                cancellation);
+        });
         return command;
     }
 
-    private static async Task<int> RunAsync(AgentEndpoint? to, string tokenFile, bool json, TextWriter output, CancellationToken cancellation)
+    private static async Task<int> RunAsync(AgentEndpoint? to, Func<AgentEndpoint, Task<HostCheckReport>> ask, bool json, TextWriter output, CancellationToken cancellation)
     {
         HostCheckReport here = await HostCheck.RunAsync(new HostCheckOptions(), cancellation).ConfigureAwait(false);
         if (to is null)
@@ -37,7 +51,7 @@ internal static class CheckCommand
         HostCheckReport there;
         try
         {
-            there = await DestinationCheck.RunAsync(to, tokenFile, cancellation).ConfigureAwait(false);
+            there = await ask(to).ConfigureAwait(false);
         }
         catch (IOException e)
         {

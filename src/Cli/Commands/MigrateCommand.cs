@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
+using Mono.Unix.Native;
 using PostCopy.Display;
 using PostCopy.Hosting;
 using PostCopy.Migrate;
@@ -133,15 +134,19 @@ internal static class MigrateCommand
         {
             Description = "Send the container's memory to another machine without encryption: whoever can read the wire reads it.",
         };
+        Option<string?> tlsName = TlsNameOption.Create();
+        Option<bool> verify = new("--verify") { Description = "Checksum every frame of pages on both sides: pages damaged on the way, in memory for example, are noticed and never installed." };
         Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
-        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, insecure, stateDirectory, json, report, verbose])
+        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, tlsName, insecure, verify, stateDirectory, json, report, verbose])
         {
             command.Add(option);
         }
 
+        TlsOptions tls = new(command);
+        tls.Exclude(command, insecure);
         command.SetAction((parsed, _) => RunAsync(
             specify(parsed, new MigrationOptions
             {
@@ -153,6 +158,9 @@ internal static class MigrateCommand
                 TokenFile = parsed.GetRequiredValue(tokenFile),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
                 Insecure = parsed.GetValue(insecure),
+                Tls = tls.Read(parsed, parsed.GetRequiredValue(to), parsed.GetValue(insecure)),
+                TlsName = parsed.GetValue(tlsName),
+                Verify = parsed.GetValue(verify),
             }),
             parsed.GetValue(json),
             parsed.GetValue(report),
@@ -178,11 +186,14 @@ internal static class MigrateCommand
         using Logger logger = SerilogSetup.Create(verbose, LogEventLevel.Warning);
         using SerilogLoggerFactory loggers = new(logger);
         MigrationReport report;
+        // Of what CRIU and runc write for us, images above all, nothing is for others. The report's mode is the user's to say.
+        FilePermissions usual = Syscall.umask(FilePermissions.S_IRWXG | FilePermissions.S_IRWXO);
         using (IMigrationDisplay display = MigrationDisplay.ForThisTerminal())
         {
             report = await migrate(display, loggers.CreateLogger<ContainerMigration>(), signals.Token).ConfigureAwait(false);
         }
 
+        Syscall.umask(usual);
         string text = JsonSerializer.Serialize(report, ReportJson.Default.MigrationReport);
         if (reportFile is not null)
         {

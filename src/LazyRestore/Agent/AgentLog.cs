@@ -70,4 +70,10 @@ internal static partial class AgentLog
 
     [LoggerMessage(2030, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
+
+    [LoggerMessage(2014, LogLevel.Information, "connections are encrypted; this host is {Names}, accepted are {Allowed}")]
+    internal static partial void Encrypted(ILogger logger, string names, string allowed);
+
+    [LoggerMessage(2015, LogLevel.Warning, "refused {Count} more, too many to name")]
+    internal static partial void RefusedMore(ILogger logger, int count);
 }

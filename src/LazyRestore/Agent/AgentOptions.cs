@@ -1,3 +1,4 @@
+using PostCopy.Certificates;
 using PostCopy.Transport;
 
 namespace PostCopy.Agent;
@@ -19,6 +20,12 @@ public sealed class AgentOptions
 
     /// <summary>When set, bundles must lie below this directory; a source that names another is refused.</summary>
     public string? BundleRoot { get; set; }
+
+    /// <summary>This host's certificate and whom it trusts: only encrypted connections are then accepted, from sources that prove who they are. Null for none.</summary>
+    public TlsFiles? Tls { get; set; }
+
+    /// <summary>Names of which a source's certificate must have one. When there are none, every certificate of the trusted authorities does.</summary>
+    public IList<string> AllowedNames { get; } = [];
 
     /// <summary>
     /// Listen beyond this machine although the connection is neither encrypted nor proven by certificates. Whoever knows the token can start

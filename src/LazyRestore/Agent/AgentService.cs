@@ -5,6 +5,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using PostCopy.Buffers;
+using PostCopy.Certificates;
 using PostCopy.Transport;
 using PostCopy.Trees;
 using PostCopy.Wire;
@@ -14,7 +15,7 @@ namespace PostCopy.Agent;
 /// <summary>Listens, lets in who knows the token, and hands each lane to its session.</summary>
 internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<AgentService> logger) : BackgroundService
 {
-    /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds; further ones are closed.</summary>
+    /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds.</summary>
     private const int MaxOpenings = 64;
 
     /// <summary>Before the next try when the system has no descriptor or memory for another connection.</summary>
@@ -24,10 +25,12 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private readonly ConcurrentDictionary<SessionToken, AgentSession> _sessions = new();
     private readonly PagePool _pool = new();
     private readonly Lock _admission = new();
+    private readonly Openings _openings = new(MaxOpenings);
+    private readonly RefusalLog _refusals = new(logger);
+    private TlsAccepting? _tls;
     private AgentToken _token = AgentToken.None;
     private Socket? _listener;
     private string? _boundPath;
-    private int _openings;
     private bool _stopping;
 
     /// <summary>Where it listens, once started: with the port that the kernel chose.</summary>
@@ -37,9 +40,10 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         AgentEndpoint listen = _options.Listen;
-        if (!listen.IsLocal && !_options.Insecure)
+        LoadTls();
+        if (_tls is null && !listen.IsLocal && !_options.Insecure)
         {
-            throw new AgentStartException($"{listen} can be reached from other machines, and connections are not encrypted. Listen on 127.0.0.1 or unix:PATH behind a tunnel, or say --insecure");
+            throw new AgentStartException($"{listen} can be reached from other machines, and connections are not encrypted. Give this host a certificate (postcopy certs), listen on 127.0.0.1 or unix:PATH behind a tunnel, or say --insecure");
         }
 
         if (listen.UnixPath is null)
@@ -47,7 +51,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             LoadToken();
         }
 
-        if (_options.Insecure)
+        if (_options.Insecure && _tls is null)
         {
             AgentLog.Insecure(logger, _options.TokenFile);
         }
@@ -116,6 +120,27 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         }
     }
 
+    private void LoadTls()
+    {
+        if (_options.Tls is { } files && _options.Listen.UnixPath is null)
+        {
+            try
+            {
+                _tls = new TlsAccepting(TlsIdentity.Load(files), [.. _options.AllowedNames]);
+            }
+            catch (CertificateException e)
+            {
+                throw new AgentStartException(e.Message, e);
+            }
+
+            AgentLog.Encrypted(logger, _tls.Identity.Names, _tls.Allowed.Count > 0 ? string.Join(", ", _tls.Allowed) : "every host of the authorities");
+        }
+        else if (_options.AllowedNames.Count > 0)
+        {
+            throw new AgentStartException("--allow names who may connect, but without certificates nobody can prove a name: give this host one (postcopy certs)");
+        }
+    }
+
     private void LoadToken()
     {
         try
@@ -147,14 +172,9 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             return;
         }
 
-        if (Interlocked.Increment(ref _openings) > MaxOpenings)
-        {
-            Interlocked.Decrement(ref _openings);
-            socket.Dispose();
-            return;
-        }
-
-        new Thread(() => Open(socket)) { IsBackground = true, Name = "opening" }.Start();
+        SocketLane lane = new(socket, _pool);
+        LinkedListNode<SocketLane> place = _openings.Enter(lane);
+        new Thread(() => Open(socket, lane, place)) { IsBackground = true, Name = "opening" }.Start();
     }
 
     private Socket Bind(EndPoint endpoint)
@@ -194,29 +214,27 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         return listener;
     }
 
-    private void Open(Socket socket)
+    private void Open(Socket socket, SocketLane lane, LinkedListNode<SocketLane> place)
     {
-        SocketLane lane = new(socket, _pool);
         try
         {
-            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token);
+            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token, tls: _tls);
             LaneSocket.Tune(socket, hello.Role, congestionControl: null);
+            _openings.Leave(place);
             Admit(lane, hello, proof);
         }
         catch (ProtocolException e)
         {
-            AgentLog.Refused(logger, lane.Peer, e.Message);
+            _openings.Leave(place);
+            _refusals.Write(lane.Peer, e.Message);
             LaneOpening.Refuse(lane, e);
             lane.Dispose();
         }
         catch (SocketException e)
         {
-            AgentLog.Refused(logger, lane.Peer, e.Message);
+            _openings.Leave(place);
+            _refusals.Write(lane.Peer, e.Message);
             lane.Dispose();
-        }
-        finally
-        {
-            Interlocked.Decrement(ref _openings);
         }
     }
 

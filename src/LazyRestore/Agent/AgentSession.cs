@@ -351,7 +351,7 @@ internal sealed partial class AgentSession
     {
         MakeMemory();
         _socket = new LazyPagesSocket(_criu!.WorkDirectory, _memory!.Add);
-        _lanes.Start(_memory);
+        _lanes.Start(_memory, _container.Checksums);
     }
 
     private void MakeMemory()

@@ -17,7 +17,7 @@ internal static class ArrivalChecks
 
     internal static async Task<Prepared> RunAsync(Prepare container, AgentOptions options, CancellationToken cancellation)
     {
-        Prepared answer = new();
+        Prepared answer = new() { Checksums = container.Checksums };
         void Refuse(string reason) => answer.Refusals.Add(reason);
 
         if (container.ProcessTree is null && !IsValidId(container.ContainerId))

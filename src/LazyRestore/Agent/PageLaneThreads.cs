@@ -18,6 +18,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     private readonly List<Thread> _threads = [];
     private LazyMemory? _memory;
     private uint _epoch;
+    private bool _checksums;
     private bool _closing;
 
     /// <summary>Where faults ask for their pages.</summary>
@@ -57,12 +58,13 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         }
     }
 
-    /// <summary>Pages that arrive are installed in <paramref name="memory"/> from now on.</summary>
-    internal void Start(LazyMemory memory)
+    /// <summary>Pages that arrive are installed in <paramref name="memory"/> from now on, those whose checksums fit if the frames have some.</summary>
+    internal void Start(LazyMemory memory, bool checksums)
     {
         lock (_lock)
         {
             _memory = memory;
+            _checksums = checksums;
             foreach ((LaneRole role, SocketLane lane) in _lanes)
             {
                 Run(role, lane);
@@ -101,7 +103,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     private void Run(LaneRole role, SocketLane lane)
     {
         uint epoch = _epoch;
-        PageReceiver receiver = new(lane, _memory!);
+        PageReceiver receiver = new(lane, _memory!, _checksums);
         Thread thread = new(() => Receive(role, epoch, lane, receiver)) { IsBackground = true, Name = $"{role} lane" };
         _threads.Add(thread);
         if (role == LaneRole.Demand)

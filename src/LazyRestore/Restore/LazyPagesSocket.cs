@@ -30,7 +30,9 @@ internal sealed class LazyPagesSocket : IDisposable
     {
         _arrived = arrived;
         _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        _listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(workDirectory, "lazy-pages.socket")));
+        string path = Path.Combine(workDirectory, "lazy-pages.socket");
+        _listener.Bind(new UnixDomainSocketEndPoint(path));
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         _listener.Listen(1);
         _thread = new Thread(Serve) { IsBackground = true, Name = "lazy-pages socket" };
         _thread.Start();

@@ -8,11 +8,12 @@ using PostCopy.Wire;
 namespace PostCopy.Restore;
 
 /// <summary>Receives pages on one lane and puts them in place: a loop for a thread of its own.</summary>
-internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
+internal sealed class PageReceiver(SocketLane lane, LazyMemory memory, bool checksums = false)
 {
     /// <summary>Push frames between two acknowledgements: 16 MiB. They tell the source what need not be sent again after a broken connection.</summary>
     private const int FramesPerAck = 16;
 
+    private readonly FrameChecksum? _checksum = checksums ? new FrameChecksum() : null;
     private readonly byte[] _straddling = GC.AllocateArray<byte>(PageSize.Bytes, pinned: true);
 
     /// <summary>Until the source says goodbye or closes the lane. Throws <see cref="ProtocolException"/> when it sends what has no place there.</summary>
@@ -24,7 +25,7 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
         }
 
         demand.Answered(lane, header.Id);
-        Install(payload);
+        Install(header, payload);
     });
 
     /// <summary>Until the source says goodbye or closes the lane. Frames must come in sequence.</summary>
@@ -36,7 +37,7 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
             switch (header.Kind)
             {
                 case FrameKind.Pages when header.Id == last + 1:
-                    Install(payload);
+                    Install(header, payload);
                     last = header.Id;
                     if (last % FramesPerAck == 0)
                     {
@@ -83,9 +84,9 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory)
         }
     }
 
-    private void Install(in ReadOnlySequence<byte> payload)
+    private void Install(in FrameHeader header, in ReadOnlySequence<byte> payload)
     {
-        PagesFrame.Parse(payload, out ImagePid pid, out PageRange range, out PagesFrame.ZeroBitmap zero, out ReadOnlySequence<byte> data);
+        PagesFrame.Parse(_checksum is null ? payload : _checksum.Open(header, payload), out ImagePid pid, out PageRange range, out PagesFrame.ZeroBitmap zero, out ReadOnlySequence<byte> data);
         int end = (int)range.PageCount;
         for (int page = 0; page < end;)
         {

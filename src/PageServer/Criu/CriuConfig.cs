@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 
 namespace PostCopy.Criu;
@@ -11,13 +12,18 @@ internal static class CriuConfig
     /// <summary>Longest file of the user that is taken along.</summary>
     internal const int MaxUserBytes = 64 << 10;
 
+    /// <summary>Beyond what a process may have open (fs.nr_open is 2^20 by default), so never a descriptor of CRIU's.</summary>
+    private const int NoDescriptor = int.MaxValue;
+
     internal static void Write(string path, string userLines)
     {
         StringBuilder text = new();
         // The user's lines come first: where an option is named twice, CRIU takes the last.
         text.Append(userLines).Append('\n');
-        // CRIU's own page server is never used, but for an instant it listens: on loopback, not on every address.
-        text.Append("address 127.0.0.1\n");
+        // CRIU's own page server is never used: the hook refuses its status-ready. But until then it would listen, and whoever connects in that
+        // instant gets through the kernel's queue. Told that a connection exists already, it opens no port (criu(8), --ps-socket); as the descriptor is
+        // none, serving would fail, and that is the safe way to fail.
+        text.Append(CultureInfo.InvariantCulture, $"ps-socket {NoDescriptor}\n");
         text.Append($"action-script {CriuHook.Program}\n");
         File.WriteAllText(path, text.ToString());
     }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Threading.Channels;
 using Mono.Unix.Native;
 using PostCopy.HandOff;
@@ -96,8 +97,8 @@ internal sealed class CriuHook : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        // The listener's read returns with this line, whatever CRIU does.
-        _events.Write("close 0\n"u8);
+        // The listener's read returns with this line, whatever CRIU does and wherever its script was ended.
+        _events.Write("\nclose 0\n"u8);
         _events.Flush();
         _listener.Join();
         _events.Dispose();
@@ -126,10 +127,16 @@ internal sealed class CriuHook : IDisposable
 
     private void Listen()
     {
-        using StreamReader lines = new(_events, leaveOpen: true);
+        // Nothing in the stream changes how it is read: not even two bytes that look like the mark of another encoding.
+        using StreamReader lines = new(_events, Encoding.ASCII, detectEncodingFromByteOrderMarks: false, leaveOpen: true);
         while (lines.ReadLine() is { } line)
         {
             long now = WallClock.NowUs;
+            if (line.Length == 0)
+            {
+                continue;
+            }
+
             string[] words = line.Split(' ');
             if (words[0] == "close")
             {

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using PostCopy.Buffers;
+using PostCopy.Certificates;
 using PostCopy.Check;
 using PostCopy.Control;
 using PostCopy.Control.Messages;
@@ -19,9 +20,15 @@ public static class DestinationCheck
     /// The other host's own report. Throws <see cref="IOException"/> with a message for the user when no agent answers, it refuses, or it answers
     /// what is no report.
     /// </summary>
-    public static async Task<HostCheckReport> RunAsync(AgentEndpoint agent, string tokenFile, CancellationToken cancellation)
+    /// <param name="agent">Where it listens.</param>
+    /// <param name="tokenFile">See <see cref="MigrationOptions.TokenFile"/>.</param>
+    /// <param name="tls">See <see cref="MigrationOptions.Tls"/>.</param>
+    /// <param name="tlsName">See <see cref="MigrationOptions.TlsName"/>.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    public static async Task<HostCheckReport> RunAsync(AgentEndpoint agent, string tokenFile, TlsFiles? tls, string? tlsName, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(agent);
+        TlsDialling? dialling = TlsDialling.For(agent, tls, tlsName);
         AgentToken token = agent.UnixPath is not null ? AgentToken.None : AgentToken.Load(tokenFile);
         using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         deadline.CancelAfter(Patience);
@@ -30,7 +37,7 @@ public static class DestinationCheck
             EndPoint[] endpoints = await agent.ResolveAsync(deadline.Token).ConfigureAwait(false);
             using PagePool pool = new();
             SocketLane lane = await Task.Factory.StartNew(
-                () => LaneOpening.Dial(endpoints, LaneRole.Control, SessionToken.Create(), epoch: 1, token, pool),
+                () => LaneOpening.Dial(endpoints, LaneRole.Control, SessionToken.Create(), epoch: 1, token, pool, tls: dialling),
                 deadline.Token,
                 TaskCreationOptions.LongRunning,
                 TaskScheduler.Default).ConfigureAwait(false);

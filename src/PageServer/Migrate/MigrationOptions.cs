@@ -1,3 +1,4 @@
+using PostCopy.Certificates;
 using PostCopy.Transport;
 
 namespace PostCopy.Migrate;
@@ -43,6 +44,17 @@ public sealed record MigrationOptions
 
     /// <summary>A file with further CRIU options, one long option a line without the dashes; used on both sides.</summary>
     public string? CriuConfigFile { get; init; }
+
+    /// <summary>This host's certificate and whom it trusts: connections are then encrypted, and both ends proved. Null for none.</summary>
+    public TlsFiles? Tls { get; init; }
+
+    /// <summary>The name or address that the agent's certificate must have. Defaults to the host in <see cref="Destination"/>.</summary>
+    public string? TlsName { get; init; }
+
+    /// <summary>
+    /// Have both sides compute a checksum of every frame of pages: what was damaged on the way, in memory for example, is noticed and never installed.
+    /// </summary>
+    public bool Verify { get; init; }
 
     /// <summary>Allow a destination beyond this machine although the connection is neither encrypted nor proven by certificates.</summary>
     public bool Insecure { get; init; }

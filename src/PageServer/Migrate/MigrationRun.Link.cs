@@ -41,18 +41,19 @@ internal sealed partial class MigrationRun
     private async Task ConnectAsync(CancellationToken cancellation)
     {
         AgentToken token = _options.Destination.UnixPath is not null ? AgentToken.None : AgentToken.Load(_options.TokenFile);
+        TlsDialling? tls = TlsDialling.For(_options.Destination, _options.Tls, _options.TlsName);
         EndPoint[] endpoints = await _options.Destination.ResolveAsync(cancellation).ConfigureAwait(false);
-        await Task.Factory.StartNew(() => Connect(endpoints, token), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+        await Task.Factory.StartNew(() => Connect(endpoints, token, tls), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
         _connectedAt = Environment.TickCount64;
     }
 
-    private void Connect(EndPoint[] endpoints, AgentToken token)
+    private void Connect(EndPoint[] endpoints, AgentToken token, TlsDialling? tls)
     {
-        _control = new ControlChannel(LaneOpening.Dial(endpoints, LaneRole.Control, _session, _epoch, token, _pool), "source", clock: _clock);
-        SocketLane demand = LaneOpening.Dial(endpoints, LaneRole.Demand, _session, _epoch, token, _pool, _options.CongestionControl);
+        _control = new ControlChannel(LaneOpening.Dial(endpoints, LaneRole.Control, _session, _epoch, token, _pool, tls: tls), "source", clock: _clock);
+        SocketLane demand = LaneOpening.Dial(endpoints, LaneRole.Demand, _session, _epoch, token, _pool, _options.CongestionControl, tls: tls);
         try
         {
-            _lanes = new PageLanes(demand, LaneOpening.Dial(endpoints, LaneRole.Push, _session, _epoch, token, _pool, _options.CongestionControl));
+            _lanes = new PageLanes(demand, LaneOpening.Dial(endpoints, LaneRole.Push, _session, _epoch, token, _pool, _options.CongestionControl, tls: tls));
         }
         catch
         {
@@ -123,7 +124,7 @@ internal sealed partial class MigrationRun
 
         _earlier = Served();
         _plan = new PushPlan(unsent, PrefetchPolicies.Create(_options.Policy));
-        _server = new PageServerSession(_source!, _plan);
+        _server = new PageServerSession(_source!, _plan, _options.Verify);
         _progress.PagesRemaining = unsent.Remaining;
         Log.Reconnected(_logger, _session.Name, _epoch, unsent.Remaining);
         await PerformAsync(SourceHandOff.Repeat(_state)).ConfigureAwait(false);

@@ -1,5 +1,4 @@
 using System.Net.Sockets;
-using Google.Protobuf;
 using PostCopy.Linux;
 using PostCopy.Memory;
 
@@ -8,10 +7,12 @@ namespace PostCopy.Migrate;
 /// <summary>What the user is told in the end.</summary>
 internal sealed partial class MigrationRun
 {
-    private static bool IsFailure(Exception e) =>
-        e is IOException or SocketException or OperationCanceledException or UnauthorizedAccessException or InvalidProtocolBufferException;
-
-    private static string Explain(Exception e) => e is OperationCanceledException ? "cancelled before the hand-off" : e.Message;
+    private static string Explain(Exception e) => e switch
+    {
+        OperationCanceledException => "cancelled before the hand-off",
+        IOException or SocketException or UnauthorizedAccessException => e.Message,
+        _ => $"{e.GetType().Name}: {e.Message}",
+    };
 
     private MigrationReport Report(MigrationOutcome outcome)
     {

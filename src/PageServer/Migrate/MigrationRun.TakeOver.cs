@@ -108,7 +108,7 @@ internal sealed partial class MigrationRun
             _progress.Enter(MigrationPhase.Preparing);
             outcome = await work().ConfigureAwait(false);
         }
-        catch (Exception e) when (IsFailure(e))
+        catch (Exception e)
         {
             _errors.Add(Explain(e));
             _keepFiles = true;

@@ -70,7 +70,7 @@ internal sealed partial class MigrationRun : IDisposable
             _progress.Enter(MigrationPhase.Preparing);
             await PrepareAsync(cancellation).ConfigureAwait(false);
         }
-        catch (Exception e) when (IsFailure(e))
+        catch (Exception e)
         {
             // Nothing was touched yet.
             _errors.Add(Explain(e));
@@ -84,8 +84,9 @@ internal sealed partial class MigrationRun : IDisposable
             await AwaitQuestionAsync(cancellation).ConfigureAwait(false);
             outcome = await FinishAsync(cancellation).ConfigureAwait(false);
         }
-        catch (Exception e) when (IsFailure(e))
+        catch (Exception e)
         {
+            // Whatever it is, a defect of ours included: before the hand-off, the container must run on.
             _errors.Add(Explain(e));
             await AdvanceAsync(SourceInput.GiveUp).ConfigureAwait(false);
             outcome = _state == SourceState.HandedOff ? await FinishAsync(cancellation).ConfigureAwait(false) : await RolledBackAsync().ConfigureAwait(false);
@@ -121,9 +122,9 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException("--tcp-established is for containers with an address of their own: a process tree has this host's, which stays");
         }
 
-        if (!_options.Destination.IsLocal && !_options.Insecure)
+        if (_options.Tls is null && !_options.Destination.IsLocal && !_options.Insecure)
         {
-            throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Use a tunnel to a local port, or say --insecure");
+            throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Give both hosts certificates (postcopy certs), use a tunnel to a local port, or say --insecure");
         }
 
         _subjectLock = SubjectLock.TryTake(_options.StateDirectory, ProcessIdentity.Of(target.InitPid))
@@ -152,6 +153,7 @@ internal sealed partial class MigrationRun : IDisposable
             TcpEstablished = _options.TcpEstablished,
             CriuConfig = userConfig,
             StopCopy = _options.Mode == MigrationMode.StopCopy,
+            Checksums = _options.Verify,
             Architecture = RuntimeInformation.ProcessArchitecture.ToString(),
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
             MemoryBytes = ResidentMemory.OfTree(target.InitPid),
@@ -161,6 +163,11 @@ internal sealed partial class MigrationRun : IDisposable
         if (prepared.Refusals.Count > 0)
         {
             throw new MigrationException($"the destination cannot take {_engine.Subject}: " + string.Join("; ", prepared.Refusals));
+        }
+
+        if (prepared.Checksums != _options.Verify)
+        {
+            throw new MigrationException("the destination's agent is of a release that knows no --verify: bring both hosts to one release");
         }
 
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
@@ -229,7 +236,7 @@ internal sealed partial class MigrationRun : IDisposable
         _source = new ProcessPageSource(tasks);
         _owed = owed.Ranges;
         _plan = new PushPlan(new UnsentPages(_owed), PrefetchPolicies.Create(_options.Policy));
-        _server = new PageServerSession(_source, _plan);
+        _server = new PageServerSession(_source, _plan, _options.Verify);
         _progress.PagesTotal = owed.TotalPages;
     }
 

@@ -13,13 +13,16 @@ namespace PostCopy.Serve;
 /// Each lane is a duplex pipe with a loop of its own; over blocking sockets a loop runs to completion on its own thread. The lanes share nothing
 /// but the <see cref="PushPlan"/>, so a push never delays a demanded page by more than the time one frame takes to read.
 /// </remarks>
-internal sealed class PageServerSession(IPageSource source, PushPlan plan)
+internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool checksums = false)
 {
     /// <summary>
     /// Bytes of answers that may wait for those to the next requests: enough for some pages to share one send, little enough that a peer that asks
     /// for everything at once costs no more memory than this and one frame.
     /// </summary>
     private const int MaxUnsentAnswerBytes = 64 << 10;
+
+    /// <summary>A pushed frame, its checksum included, fits into one block of the pipe.</summary>
+    private readonly int _pagesPerPush = ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0);
 
     private ulong _zeroPages;
     private ulong _pushedPages;
@@ -83,7 +86,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
     internal async Task PushAsync(PipeWriter output, CancellationToken cancellation)
     {
         ulong sequence = 0;
-        while (plan.TryTake(ProtocolLimits.MaxPagesPerFrame, out ImagePid pid, out PageRange run))
+        while (plan.TryTake(_pagesPerPush, out ImagePid pid, out PageRange run))
         {
             WritePages(output, ++sequence, pid, run);
             Interlocked.Exchange(ref _pushedFrames, sequence);
@@ -146,14 +149,19 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan)
     private int WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
     {
         int bytes = (int)range.ByteCount;
-        Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes)[..(PagesFrame.PrefixBytes + bytes)];
-        int read = source.Read(pid, range.Start, frame[PagesFrame.PrefixBytes..]);
+        Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes + (checksums ? FrameChecksum.Bytes : 0));
+        int read = source.Read(pid, range.Start, frame.Slice(PagesFrame.PrefixBytes, bytes));
         if (read != bytes)
         {
             throw new PageSourceException($"page {range.Start + (ulong)read:x} of process {pid} cannot be read on the source although the images owe it");
         }
 
         int length = PagesFrame.Finish(frame, id, pid, range, out int zeroPages);
+        if (checksums)
+        {
+            length = FrameChecksum.Seal(frame, length);
+        }
+
         output.Advance(length);
         Interlocked.Add(ref _zeroPages, (ulong)zeroPages);
         return length;

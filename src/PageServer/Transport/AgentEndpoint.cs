@@ -30,6 +30,11 @@ public sealed class AgentEndpoint
     public static AgentEndpoint Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
+        if (text.Contains('\0', StringComparison.Ordinal))
+        {
+            throw new FormatException("an endpoint has no NUL character");
+        }
+
         if (text.StartsWith("unix:", StringComparison.Ordinal))
         {
             string path = Path.GetFullPath(text[5..] is { Length: > 0 } given ? given : throw new FormatException("unix: needs a path, as in unix:/run/postcopy/agent.sock"));

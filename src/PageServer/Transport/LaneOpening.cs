@@ -15,6 +15,10 @@ namespace PostCopy.Transport;
 internal static class LaneOpening
 {
     private static readonly TimeSpan DefaultDeadline = TimeSpan.FromSeconds(10);
+
+    /// <summary>A peer that speaks TLS does so at once; this leaves time for a lost packet to be sent again.</summary>
+    private static readonly TimeSpan TlsPatience = TimeSpan.FromSeconds(3);
+
     private static readonly byte[] DiallerLabel = "postcopy dialler"u8.ToArray();
     private static readonly byte[] ListenerLabel = "postcopy listener"u8.ToArray();
 
@@ -22,7 +26,7 @@ internal static class LaneOpening
     /// Connects and opens a lane. Throws <see cref="SocketException"/> when nobody answers, <see cref="ProtocolException"/> when the peer refuses or
     /// is no agent of this version that knows the token.
     /// </summary>
-    internal static SocketLane Dial(EndPoint[] endpoints, LaneRole role, SessionToken session, uint epoch, AgentToken token, PagePool pool, string? congestionControl = null, TimeSpan? deadline = null)
+    internal static SocketLane Dial(EndPoint[] endpoints, LaneRole role, SessionToken session, uint epoch, AgentToken token, PagePool pool, string? congestionControl = null, TimeSpan? deadline = null, TlsDialling? tls = null)
     {
         Socket socket = Connect(endpoints);
         SocketLane lane = new(socket, pool);
@@ -30,6 +34,11 @@ internal static class LaneOpening
         {
             using Timer limit = AbortAfter(deadline, lane);
             LaneSocket.Tune(socket, role, congestionControl);
+            if (tls is not null)
+            {
+                DialTls(lane, tls);
+            }
+
             Welcome welcome = Welcome.Parse(Receive(lane, FrameKind.Welcome));
             if (welcome.OldestVersion > ProtocolLimits.Version || welcome.NewestVersion < ProtocolLimits.Version)
             {
@@ -62,9 +71,14 @@ internal static class LaneOpening
     /// Greets whoever connected, and returns what they want once they proved that they know the token. The lane is not acknowledged yet:
     /// <see cref="Acknowledge"/> or <see cref="Refuse"/> comes next.
     /// </summary>
-    internal static (LaneHello Hello, byte[] Proof) Accept(SocketLane lane, AgentToken token, TimeSpan? deadline = null)
+    internal static (LaneHello Hello, byte[] Proof) Accept(SocketLane lane, AgentToken token, TimeSpan? deadline = null, TlsAccepting? tls = null)
     {
         using Timer limit = AbortAfter(deadline, lane);
+        if (tls is not null)
+        {
+            AcceptTls(lane, tls);
+        }
+
         byte[] nonce = RandomNumberGenerator.GetBytes(LaneHello.NonceBytes);
         Send(lane, FrameKind.Welcome, new Welcome(ProtocolLimits.Version, ProtocolLimits.Version, nonce).ToPayload());
         byte[] payload = Receive(lane, FrameKind.Hello);
@@ -100,6 +114,43 @@ internal static class LaneOpening
         }
 
         lane.Abort();
+    }
+
+    private static void DialTls(SocketLane lane, TlsDialling tls)
+    {
+        lane.DialTls(tls, out string? refusal);
+        if (refusal is not null)
+        {
+            ProtocolException reason = new(WireErrorCode.Unauthorized, refusal);
+            try
+            {
+                // Its first word is heard and forgotten: closing with that unread would reset the connection, and our explanation be lost.
+                Receive(lane, FrameKind.Welcome);
+            }
+            catch (Exception e) when (e is ProtocolException or SocketException)
+            {
+                // Refused it is all the same.
+            }
+
+            Refuse(lane, reason);
+            throw reason;
+        }
+    }
+
+    private static void AcceptTls(SocketLane lane, TlsAccepting tls)
+    {
+        // With TLS it is the dialler who speaks first, without it the listener: a silent peer waits for a Welcome in the clear. It gets an answer.
+        if (!lane.WaitForFirstByte(TlsPatience))
+        {
+            throw new ProtocolException(
+                WireErrorCode.Unauthorized, "this agent accepts encrypted connections only, and the peer began none: give the source certificates (postcopy certs issue, --tls-cert), and no --insecure");
+        }
+
+        lane.AcceptTls(tls, out string? refusal);
+        if (refusal is not null)
+        {
+            throw new ProtocolException(WireErrorCode.Unauthorized, refusal);
+        }
     }
 
     private static Timer AbortAfter(TimeSpan? deadline, SocketLane lane) =>
@@ -138,10 +189,23 @@ internal static class LaneOpening
         lane.Send(frame.WrittenSpan);
     }
 
+    /// <summary>How a TLS handshake begins (RFC 8446, 5.1): content type 22, version 3.x. No frame does: it would be 790 bytes or more, too long to open a lane.</summary>
+    private static ReadOnlySpan<byte> TlsHandshake => [22, 3];
+
     private static byte[] Receive(SocketLane lane, FrameKind expected)
     {
         Span<byte> header = stackalloc byte[FrameHeader.Bytes];
-        FrameHeader frame = lane.ReceiveExactly(header) ? FrameHeader.Parse(header) : throw Closed(expected);
+        if (!lane.ReceiveExactly(header))
+        {
+            throw Closed(expected);
+        }
+
+        if (header.StartsWith(TlsHandshake))
+        {
+            throw new ProtocolException(WireErrorCode.Unauthorized, "the peer begins an encrypted connection, but this agent was started without certificates (--tls-cert) or with --insecure");
+        }
+
+        FrameHeader frame = FrameHeader.Parse(header);
         if (frame.Kind != expected && frame.Kind != FrameKind.Error)
         {
             // Refused by its header: nothing larger than an opening's frames is ever waited for.

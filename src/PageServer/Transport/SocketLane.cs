@@ -6,8 +6,8 @@ using PostCopy.Buffers;
 namespace PostCopy.Transport;
 
 /// <summary>
-/// A duplex pipe over a blocking socket. Reading receives and flushing sends on the calling thread, so every read and flush is complete when it
-/// returns: a loop over this lane, written with await, runs on the thread that started it and never hops to another.
+/// A duplex pipe over a blocking socket, encrypted or not. Reading receives and flushing sends on the calling thread, so every read and flush is
+/// complete when it returns: a loop over this lane, written with await, runs on the thread that started it and never hops to another.
 /// </summary>
 /// <remarks>
 /// One thread may read while another writes. <see cref="Abort"/> may be called from any thread and ends both. Memory comes from a
@@ -19,6 +19,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     private static readonly TimeSpan LastWordPatience = TimeSpan.FromSeconds(1);
 
     private readonly Socket _socket;
+    private readonly Link _link;
     private readonly Reader _reader;
     private readonly Writer _writer;
     private int _aborted;
@@ -26,6 +27,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     internal SocketLane(Socket socket, PagePool pool)
     {
         _socket = socket;
+        _link = new Link(socket);
         Peer = Describe(socket);
         PipeOptions options = new(
             pool,
@@ -35,8 +37,8 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
             pauseWriterThreshold: 0,
             minimumSegmentSize: PagePool.BlockBytes,
             useSynchronizationContext: false);
-        _reader = new Reader(socket, new Pipe(options));
-        _writer = new Writer(socket, new Pipe(options));
+        _reader = new Reader(_link, new Pipe(options));
+        _writer = new Writer(_link, new Pipe(options));
     }
 
     /// <inheritdoc/>
@@ -45,14 +47,23 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     /// <inheritdoc/>
     public PipeWriter Output => _writer;
 
-    /// <summary>Bytes received so far; readable from any thread.</summary>
+    /// <summary>Bytes received so far, without what encryption adds; readable from any thread.</summary>
     internal ulong BytesReceived => _reader.Bytes;
 
-    /// <summary>Bytes sent so far; readable from any thread.</summary>
+    /// <summary>Bytes sent so far, without what encryption adds; readable from any thread.</summary>
     internal ulong BytesSent => _writer.Bytes;
 
     /// <summary>The other end, for messages.</summary>
     internal string Peer { get; }
+
+    /// <summary>Encrypts from here on. See <see cref="TlsChannel.Dial"/>.</summary>
+    internal void DialTls(TlsDialling tls, out string? refusal) => _link.Tls = TlsChannel.Dial(_socket, tls, out refusal);
+
+    /// <summary>Encrypts from here on. See <see cref="TlsChannel.Accept"/>.</summary>
+    internal void AcceptTls(TlsAccepting tls, out string? refusal) => _link.Tls = TlsChannel.Accept(_socket, tls, out refusal);
+
+    /// <summary>False when the peer says nothing for this long.</summary>
+    internal bool WaitForFirstByte(TimeSpan patience) => _socket.Poll(patience, SelectMode.SelectRead);
 
     /// <summary>What has arrived and is not consumed yet; receives when that is nothing, or nothing new.</summary>
     internal ReadResult Read() => _reader.Read();
@@ -96,6 +107,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     public void Dispose()
     {
         Abort();
+        _link.Tls?.Dispose();
         _socket.Dispose();
         _reader.Complete();
         _writer.Complete();
@@ -121,7 +133,30 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         flush.GetAwaiter().GetResult();
     }
 
-    private sealed class Reader(Socket socket, Pipe pipe) : PipeReader
+    /// <summary>The connection's bytes in the clear.</summary>
+    private sealed class Link(Socket socket)
+    {
+        internal TlsChannel? Tls { get; set; }
+
+        internal int Receive(Span<byte> destination) => Tls is { } tls ? tls.Read(destination) : socket.Receive(destination);
+
+        /// <summary>Sends all of it or throws: a blocking socket's wait is the lane's back-pressure.</summary>
+        internal void Send(ReadOnlySpan<byte> bytes)
+        {
+            if (Tls is { } tls)
+            {
+                tls.Write(bytes);
+            }
+            else
+            {
+                socket.Send(bytes);
+            }
+        }
+
+        internal bool WaitUntilWritable(TimeSpan patience) => socket.Poll(patience, SelectMode.SelectWrite);
+    }
+
+    private sealed class Reader(Link link, Pipe pipe) : PipeReader
     {
         private ulong _bytes;
 
@@ -137,7 +172,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         {
             if (!pipe.Reader.TryRead(out ReadResult result))
             {
-                int received = socket.Receive(pipe.Writer.GetSpan());
+                int received = link.Receive(pipe.Writer.GetSpan());
                 if (received == 0)
                 {
                     pipe.Writer.Complete();
@@ -159,7 +194,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         {
             while (destination.Length > 0)
             {
-                int received = socket.Receive(destination);
+                int received = link.Receive(destination);
                 if (received == 0)
                 {
                     return false;
@@ -187,7 +222,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         }
     }
 
-    private sealed class Writer(Socket socket, Pipe pipe) : PipeWriter
+    private sealed class Writer(Link link, Pipe pipe) : PipeWriter
     {
         /// <summary>Held while whole frames go out.</summary>
         private readonly Lock _sending = new();
@@ -242,7 +277,7 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
 
             try
             {
-                if (socket.Poll(LastWordPatience, SelectMode.SelectWrite))
+                if (link.WaitUntilWritable(LastWordPatience))
                 {
                     SendAll(frame);
                 }
@@ -259,9 +294,8 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
 
         private void SendAll(ReadOnlySpan<byte> bytes)
         {
-            // A blocking socket sends all of it or throws: this wait is the lane's back-pressure.
-            int sent = socket.Send(bytes);
-            Interlocked.Add(ref _bytes, (ulong)sent);
+            link.Send(bytes);
+            Interlocked.Add(ref _bytes, (ulong)bytes.Length);
         }
 
         public override void CancelPendingFlush() => pipe.Writer.CancelPendingFlush();

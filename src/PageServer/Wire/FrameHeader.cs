@@ -56,7 +56,7 @@ internal readonly record struct FrameHeader(FrameKind Kind, ulong Id, int Payloa
         FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
         >= FrameKind.Prepare and <= FrameKind.Owed => ProtocolLimits.MaxControlPayloadBytes,
         FrameKind.PageRequest => PageRequest.Bytes,
-        FrameKind.Pages => PagesFrame.MaxPayloadBytes,
+        FrameKind.Pages => PagesFrame.MaxPayloadBytes + FrameChecksum.Bytes,
         _ => -1,
     };
 }

@@ -26,4 +26,7 @@ internal enum WireErrorCode : ushort
 
     /// <summary>Something failed on the sender's side that is none of the receiver's fault.</summary>
     Internal = 8,
+
+    /// <summary>A checksum that does not fit.</summary>
+    Damaged = 9,
 }
