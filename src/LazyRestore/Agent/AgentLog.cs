@@ -68,12 +68,12 @@ internal static partial class AgentLog
     [LoggerMessage(2013, LogLevel.Warning, "session {Session}: its keeper had died before it was needed no more: {Reason}")]
     internal static partial void KeeperDied(ILogger logger, string session, string reason);
 
-    [LoggerMessage(2030, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
+    [LoggerMessage(2023, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
 
-    [LoggerMessage(2014, LogLevel.Information, "connections are encrypted; this host is {Names}, accepted are {Allowed}")]
+    [LoggerMessage(2021, LogLevel.Information, "connections are encrypted; this host is {Names}, accepted are {Allowed}")]
     internal static partial void Encrypted(ILogger logger, string names, string allowed);
 
-    [LoggerMessage(2015, LogLevel.Warning, "refused {Count} more, too many to name")]
+    [LoggerMessage(2022, LogLevel.Warning, "refused {Count} more, too many to name")]
     internal static partial void RefusedMore(ILogger logger, int count);
 }

@@ -73,26 +73,29 @@ internal sealed partial class MigrationRun
     });
 
     /// <summary>
-    /// One session at a time for a container: what a dead attempt left is put away when it was rolled back, and is in the way when it was not.
+    /// One session at a time for a container or a tree: what a dead attempt left is put away when it was rolled back, and is in the way when it was not.
     /// </summary>
-    private void CloseDeadAttempts()
+    private void CloseDeadAttempts(ProcessIdentity init)
     {
         foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SourceSuffix) : [])
         {
-            if (SourceRecord.TryLoad(directory) is not { } record || record.Options.ContainerId != _options.ContainerId || record.Options.RuncRoot != _options.RuncRoot)
+            if (SourceRecord.TryLoad(directory) is not { } record
+                || record.Options.ContainerId != _options.ContainerId
+                || record.Options.RuncRoot != _options.RuncRoot
+                || (_options.ProcessId is not null && record.Init != init))
             {
                 continue;
             }
 
             string session = Path.GetFileName(directory)[..^SourceSuffix.Length];
             using FileStream held = SessionLock.TryTake(directory)
-                ?? throw new MigrationException($"the container '{_options.ContainerId}' is being migrated by another process (session {session})");
+                ?? throw new MigrationException($"{_engine.Subject} is being migrated by another process (session {session})");
             bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
                 && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
             if (handedOff || record.Checkpoint.Exists)
             {
                 throw new MigrationException(handedOff
-                    ? $"the container '{_options.ContainerId}' was handed off in session {session}, which has not ended: postcopy migrate --resume {session}"
+                    ? $"{_engine.Subject} was handed off in session {session}, which has not ended: postcopy migrate --resume {session}"
                     : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}");
             }
 

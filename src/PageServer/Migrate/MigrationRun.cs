@@ -127,14 +127,15 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"{_options.Destination} is another machine, and the connection would not be encrypted: whoever can read the wire would read the container's memory. Give both hosts certificates (postcopy certs), use a tunnel to a local port, or say --insecure");
         }
 
-        _subjectLock = SubjectLock.TryTake(_options.StateDirectory, ProcessIdentity.Of(target.InitPid))
+        ProcessIdentity init = ProcessIdentity.Of(target.InitPid);
+        _subjectLock = SubjectLock.TryTake(_options.StateDirectory, init)
             ?? throw new MigrationException($"{_engine.Subject} is being moved already: see postcopy status");
         if (ArrivingMemory.FirstIn(target.InitPid) is { } arriving)
         {
             throw new MigrationException($"memory of {_engine.Subject} (pid {arriving}) is still arriving from where it was before: wait until postcopy status shows no session of it here");
         }
 
-        CloseDeadAttempts();
+        CloseDeadAttempts(init);
         string userConfig = ReadUserConfig();
         try
         {
@@ -171,7 +172,7 @@ internal sealed partial class MigrationRun : IDisposable
         }
 
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
-        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = ProcessIdentity.Of(target.InitPid) });
+        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init });
     }
 
     private void Save(SourceRecord record)
