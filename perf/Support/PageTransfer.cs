@@ -47,8 +47,16 @@ internal sealed class PageTransfer : IDisposable
         Memory.Add(Pid, target.ArmForUs());
         Memory.RestoreFinished();
         _demand.Attach(_targetDemand);
-        Run("demand lane", () => new PageReceiver(_targetDemand, Memory).ReceiveAnswers(_demand));
-        Run("push lane", () => new PageReceiver(_targetPush, Memory).ReceivePush());
+        Run("demand lane", () =>
+        {
+            _ = FaultPriority.TryRaise();
+            new PageReceiver(_targetDemand, Memory).ReceiveAnswers(_demand);
+        });
+        Run("push lane", () =>
+        {
+            _ = FaultPriority.TryShortenSlices(installs: true);
+            new PageReceiver(_targetPush, Memory).ReceivePush();
+        });
         _sourceLanes.StartDemand(_server);
     }
 
@@ -83,7 +91,6 @@ internal sealed class PageTransfer : IDisposable
     {
         Thread thread = new(() =>
         {
-            _ = FaultPriority.TryRaise();
             try
             {
                 receive();
