@@ -63,9 +63,22 @@ internal sealed class Mover : IAsyncDisposable
         await File.WriteAllTextAsync(PipeMaxSize, _pipeMaxSize);
     }
 
-    private async Task<Move> MoveOnceAsync(Scenario scenario, int mebibytes, string name, Func<Container, Task<Steps>> mover)
+    /// <summary>The program's sweep alone. The container then ends where it is: with some policies not all of its memory would ever come.</summary>
+    public async Task<WalkerSweep> SweepByPostCopyAsync(Scenario scenario, int mebibytes, params string[] options)
     {
-        Console.Error.Write($"perf: {mebibytes} MiB, {scenario.Name}, {name}: ");
+        Console.Error.Write($"perf: {mebibytes} MiB, {scenario.Name}, {string.Join(' ', options)}: ");
+        Walker walker = await StartAsync(scenario, mebibytes);
+        await using Migration migration = Migration.Start(Lab, Lab["a"], walker.Container.Id, Endpoint, _agent.TokenFile, options);
+        WalkerSweep sweep = await walker.SweepAfterMoveAsync(SweepLimit);
+        await walker.VerifyAsync();
+        await EndAsync(walker);
+        await migration.WaitAsync();
+        Console.Error.WriteLine($"swept in {sweep.TotalMs:0} ms");
+        return sweep;
+    }
+
+    private async Task<Walker> StartAsync(Scenario scenario, int mebibytes)
+    {
         Walker walker = await Walker.StartAsync(Lab, Lab["a"], mebibytes, contents: scenario.Contents);
         await walker.RestAsync();
         if (scenario.Sweep is { } order)
@@ -73,6 +86,22 @@ internal sealed class Mover : IAsyncDisposable
             await walker.SweepOnMoveAsync(order);
         }
 
+        return walker;
+    }
+
+    private async Task EndAsync(Walker walker)
+    {
+        await walker.Container.RemoveFromAsync(Lab["b"]);
+        foreach (string leftover in (string[])["walker", "walker-bundle"])
+        {
+            Directory.Delete($"{Lab.Shared}/{leftover}", recursive: true);
+        }
+    }
+
+    private async Task<Move> MoveOnceAsync(Scenario scenario, int mebibytes, string name, Func<Container, Task<Steps>> mover)
+    {
+        Console.Error.Write($"perf: {mebibytes} MiB, {scenario.Name}, {name}: ");
+        Walker walker = await StartAsync(scenario, mebibytes);
         double cpu = _source.CpuSeconds + _target.CpuSeconds;
         long wire = _target.WireBytes;
         using ProcessSampler onSource = new(_source);
@@ -89,12 +118,7 @@ internal sealed class Mover : IAsyncDisposable
         Move move = new(sweep, steps, StandstillMs(walker), totalMs, wire, cpu, onSource.PeakMiB, onSource.PeakDescriptors, onTarget.PeakMiB, onTarget.PeakDescriptors, Math.Max(onSource.LargestMiB, onTarget.LargestMiB));
         Console.Error.WriteLine($"{steps.DumpMs:0} + {steps.ImagesMs:0} + {steps.RestoreMs:0} ms, drained in {steps.DrainMs:0} ms{(sweep is null ? "" : $", swept in {sweep.TotalMs:0} ms")}");
 
-        await walker.Container.RemoveFromAsync(Lab["b"]);
-        foreach (string leftover in (string[])["walker", "walker-bundle"])
-        {
-            Directory.Delete($"{Lab.Shared}/{leftover}", recursive: true);
-        }
-
+        await EndAsync(walker);
         return move;
     }
 

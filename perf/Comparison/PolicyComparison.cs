@@ -1,3 +1,5 @@
+using PostCopy.Tests.TestBed;
+
 namespace PostCopy.Perf.Comparison;
 
 /// <summary>The push policies on several ways of using memory, over a link that is slower than the program.</summary>
@@ -18,18 +20,18 @@ internal sealed class PolicyComparison(Mover mover, bool quick)
         {
             foreach (Scenario scenario in (Scenario[])[Scenario.SequentialSweep, Scenario.StridedSweep, Scenario.RandomSweep, Scenario.ZipfSweep])
             {
-                Dictionary<string, List<Move>> moves = Policies.ToDictionary(static policy => policy, static _ => new List<Move>());
+                Dictionary<string, List<WalkerSweep>> sweeps = Policies.ToDictionary(static policy => policy, static _ => new List<WalkerSweep>());
                 for (int i = 0; i < _rounds; i++)
                 {
                     foreach (string policy in Policies)
                     {
-                        moves[policy].Add(await mover.MoveByPostCopyAsync(scenario, _mebibytes, "--policy", policy));
+                        sweeps[policy].Add(await mover.SweepByPostCopyAsync(scenario, _mebibytes, "--policy", policy));
                     }
                 }
 
-                double sequential = Sweep(moves["sequential"]);
+                double sequential = Sweep(sweeps["sequential"]);
                 rows.AddRange(Policies.Select(policy => new Row(
-                    $"{scenario.Name} of {_mebibytes} MiB at {Megabits / 1000} Gbit/s, --policy {policy}", "s", Sweep(moves[policy]), policy == "sequential" ? null : sequential, "sequential", null)));
+                    $"{scenario.Name} of {_mebibytes} MiB at {Megabits / 1000} Gbit/s, --policy {policy}", "s", Sweep(sweeps[policy]), policy == "sequential" ? null : sequential, "sequential", null)));
             }
         }
         finally
@@ -40,5 +42,5 @@ internal sealed class PolicyComparison(Mover mover, bool quick)
         return rows;
     }
 
-    private static double Sweep(List<Move> moves) => Pairs<Move>.Median(moves, static move => move.Sweep!.TotalMs / 1000);
+    private static double Sweep(List<WalkerSweep> sweeps) => Pairs<WalkerSweep>.Median(sweeps, static sweep => sweep.TotalMs / 1000);
 }
