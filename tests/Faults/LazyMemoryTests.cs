@@ -124,6 +124,20 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
     }
 
     [SkippableFact]
+    public void A_task_that_exits_drains_although_nothing_arrives()
+    {
+        using Migration migration = new(program, "exit", pages: 256, owedEnd: 256);
+        migration.Memory.RetireExited();
+        Assert.Equal(migration.OwedCount, migration.Memory.Counters.Remaining);
+        migration.Task.Go();
+        migration.Task.ExpectExit();
+        migration.Memory.RetireExited();
+        migration.AwaitDrained();
+        Assert.Equal(migration.OwedCount, migration.Memory.Counters.Dropped);
+        migration.Memory.Close();
+    }
+
+    [SkippableFact]
     public void First_touch_of_memory_never_owed_costs_few_faults()
     {
         using Migration migration = new(program, "fresh", pages: 4096, owedEnd: 0);

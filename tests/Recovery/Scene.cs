@@ -102,8 +102,10 @@ internal sealed class Scene : IAsyncDisposable
         _migration = Migration.Resume(Lab, Lab["a"], session);
     }
 
-    public async Task<JsonElement[]> StatusAsync(string host) =>
-        [.. JsonDocument.Parse(await Lab[host].RunAsync(Repository.PostCopy, "status", "--json")).RootElement.EnumerateArray()];
+    public Task<JsonElement[]> StatusAsync(string host) => StatusAsync(Lab[host]);
+
+    public static async Task<JsonElement[]> StatusAsync(LabHost host) =>
+        [.. JsonDocument.Parse(await host.RunAsync(Repository.PostCopy, "status", "--json")).RootElement.EnumerateArray()];
 
     public Task<CommandResult> AbortAsync(string session, params string[] options) => Lab["a"].TryAsync([Repository.PostCopy, "abort", session, .. options]);
 

@@ -29,6 +29,9 @@ internal sealed class Walker
         return walker;
     }
 
+    /// <summary>One that runs in no container, and was given this directory.</summary>
+    public static Walker At(string directory) => new(new Container("none", "none"), directory);
+
     /// <summary>Has the program check every byte of its memory.</summary>
     public async Task VerifyAsync()
     {

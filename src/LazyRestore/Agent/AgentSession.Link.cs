@@ -15,8 +15,6 @@ internal sealed partial class AgentSession
     /// <summary>How long a complete copy waits for a source that went away before it answered: it may have said yes. Then the copy is given up, unrun.</summary>
     private static readonly TimeSpan PatienceAtTheFence = TimeSpan.FromSeconds(60);
 
-    private bool _watchesContainer;
-
     /// <summary>All three lanes live and die together.</summary>
     private async Task LoseLinkAsync(string reason)
     {
@@ -38,7 +36,6 @@ internal sealed partial class AgentSession
                 break;
             case DestinationState.MayRun or DestinationState.Running:
                 AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
-                WatchContainer();
                 break;
             case DestinationState.Complete:
                 AgentLog.Unconfirmed(_logger, Token.Name, _container.ContainerId, reason);
@@ -103,24 +100,9 @@ internal sealed partial class AgentSession
             case DestinationState.MayRun or DestinationState.Running when !_drained:
                 AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
                 TrySend(FrameKind.Failed, new Failed { Error = reason });
-                WatchContainer();
                 break;
             default:
                 break;
-        }
-    }
-
-    /// <summary>A stalled session ends when the container does: nothing is owed to anybody then.</summary>
-    private void WatchContainer()
-    {
-        if (!_watchesContainer)
-        {
-            _watchesContainer = true;
-            _ = ((Func<Task>)(async () =>
-            {
-                await Linux.ProcessEnd.WaitAsync(_initPid).ConfigureAwait(false);
-                Post(new SessionEvent.ContainerDied());
-            }))();
         }
     }
 }

@@ -35,7 +35,6 @@ internal sealed partial class AgentSession
             case (SessionOrder.Kill, _) or (_, LossPolicy.Kill):
                 _gaveUpPages = true;
                 SayLost("it is killed", [.. _memory.Processes.Select(pid => (pid, (long)_memory.StillOwed(pid).Sum(static range => (decimal)range.PageCount))).Where(static lost => lost.Item2 > 0)]);
-                WatchContainer();
                 ProcessSignal.Kill(_initPid);
                 break;
             default:

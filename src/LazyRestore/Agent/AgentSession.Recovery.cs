@@ -118,10 +118,10 @@ internal sealed partial class AgentSession
             return;
         }
 
-        if (_initPid != 0)
+        // With its first process a container ends; of a bare tree the others live on.
+        if (_initPid != 0 || _container.ProcessTree is not null)
         {
             TakeOverMemory();
-            WatchContainer();
         }
         else
         {
@@ -157,7 +157,15 @@ internal sealed partial class AgentSession
         {
             AgentLog.CannotTakeOver(_logger, _criu!.Directory, e.Message);
             _errors.Add(e.Message);
-            FreezerCgroup.Of(_initPid).Freeze();
+            if (_initPid != 0)
+            {
+                FreezerCgroup.Of(_initPid).Freeze();
+            }
+            else
+            {
+                // The keeper ends with the last task, and the first one is gone.
+                Post(new SessionEvent.ContainerDied());
+            }
         }
     }
 }

@@ -262,6 +262,14 @@ internal sealed partial class AgentSession
         }
     }
 
+    private void LetExitedTasksGo()
+    {
+        if (_state is DestinationState.MayRun or DestinationState.Running && !_drained)
+        {
+            _memory?.RetireExited();
+        }
+    }
+
     private bool NeedsPages => _state is not (DestinationState.NeverRan or DestinationState.Complete or DestinationState.Done);
 
     private async Task HandleAsync(SessionEvent what)
@@ -308,6 +316,7 @@ internal sealed partial class AgentSession
             case SessionEvent.Tick:
                 TellStatus();
                 TellProgress();
+                LetExitedTasksGo();
                 await LookForLossAsync().ConfigureAwait(false);
                 break;
             default:

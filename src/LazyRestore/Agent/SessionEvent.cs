@@ -31,7 +31,7 @@ internal abstract record SessionEvent
     /// <summary>A page cannot be put in place, or CRIU's socket failed.</summary>
     internal sealed record MemoryFailed(string Reason) : SessionEvent;
 
-    /// <summary>The container's first process has died.</summary>
+    /// <summary>Nobody is left who could need a page.</summary>
     internal sealed record ContainerDied : SessionEvent;
 
     /// <summary>Time to tell how far it is.</summary>

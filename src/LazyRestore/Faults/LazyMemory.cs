@@ -133,6 +133,34 @@ internal sealed partial class LazyMemory : IDisposable
         _requester.Flush();
     }
 
+    /// <summary>
+    /// Lets go of tasks that have exited, and of what they were owed. The kernel tells of an exit only who puts a page in place; when none arrive, by
+    /// policy or because the source is away, somebody has to ask now and then.
+    /// </summary>
+    public void RetireExited()
+    {
+        foreach (AddressSpace space in _spaces.Values)
+        {
+            if (HasExited(space))
+            {
+                Retire(space);
+            }
+        }
+    }
+
+    private static bool HasExited(AddressSpace space)
+    {
+        space.Lock.EnterReadLock();
+        try
+        {
+            return !space.IsGone && !space.Uffd.IsAlive;
+        }
+        finally
+        {
+            space.Lock.ExitReadLock();
+        }
+    }
+
     /// <summary>Ends the service of memory that is complete: reads what events are pending and closes all userfaultfds.</summary>
     /// <exception cref="InvalidOperationException">Pages are still owed.</exception>
     public void Close()

@@ -10,7 +10,7 @@ namespace PostCopy.Keeper;
 public static class KeeperMain
 {
     /// <summary>
-    /// Holds what it is given until it is told to let go, or the container is dead; gives it to the agent that follows a dead one. Returns the exit
+    /// Holds what it is given until it is told to let go, or nobody is alive whose memory it is; gives it to the agent that follows a dead one. Returns the exit
     /// code 0.
     /// </summary>
     /// <param name="directory">The session's directory.</param>
@@ -53,6 +53,8 @@ public static class KeeperMain
         /// <summary>Whether nobody else is left to remove the directory.</summary>
         internal bool MustPutAway => _nobodyFollows && _agent < 0;
 
+        private bool IsAnyoneAlive => _userfaultfds.Exists(static held => new Userfaultfd(held.Descriptor).IsAlive);
+
         internal void HoldOn()
         {
             while (true)
@@ -69,15 +71,24 @@ public static class KeeperMain
                 }
 
                 // A pidfd becomes readable when its process has died (pidfd_open(2)).
-                bool containerDied = _container >= 0 && waits[1].revents != 0;
-                if (containerDied || (_agent >= 0 && waits[0].revents != 0 && !Take()))
+                if (_container >= 0 && waits[1].revents != 0)
+                {
+                    // With its first process a container ends; of a bare tree the others live on.
+                    (_container, _watchesAddressSpaces) = (-1, true);
+                    if (!IsAnyoneAlive)
+                    {
+                        return;
+                    }
+                }
+
+                if (_agent >= 0 && waits[0].revents != 0 && !Take())
                 {
                     return;
                 }
 
                 if (_agent < 0 && _watchesAddressSpaces)
                 {
-                    if (!_userfaultfds.Exists(static held => new Userfaultfd(held.Descriptor).IsAlive))
+                    if (!IsAnyoneAlive)
                     {
                         return;
                     }

@@ -21,7 +21,7 @@ internal static class KeeperProtocol
     /// <summary>A userfaultfd to hold, with its number; and back to an agent that takes over.</summary>
     internal const byte Hold = (byte)'h';
 
-    /// <summary>A pidfd of the container's first process, with its pid: when that is dead, there is nothing left to hold anything for.</summary>
+    /// <summary>A pidfd of the container's first process, with its pid: when that is dead, it is time to look whether any of the others lives.</summary>
     internal const byte Container = (byte)'c';
 
     /// <summary>No agent will take over: should this one die, the keeper removes the session's directory at its own end.</summary>
