@@ -10,7 +10,7 @@ public sealed class ImagesTests
     public async Task Pages_come_from_the_images_themselves()
     {
         await using Scene scene = await Scene.SetAsync(Kind.Tree);
-        await DumpAsync(scene);
+        await scene.DumpWholeAsync();
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy, fromServer: false);
         (await scene.RestoreAsync()).EnsureSuccess();
 
@@ -27,7 +27,7 @@ public sealed class ImagesTests
     public async Task One_server_feeds_two_restores_at_once(Player daemon)
     {
         await using Scene scene = await Scene.SetAsync(Kind.Tree, mebibytes: 32, "c");
-        await DumpAsync(scene);
+        await scene.DumpWholeAsync();
         await using ReadyCommand server = await ReadyCommand.StartAsync(scene.Lab, scene.Lab["a"], "server",
             [Repository.PostCopy, "page-server", "--lazy-pages", "--address", scene.PageServer, "--port", $"{Scene.Port}", "-D", scene.Images, "-v3", "--status-fd=3"]);
         await using ReadyCommand onB = await scene.LazyPagesAsync(daemon);
@@ -74,7 +74,4 @@ public sealed class ImagesTests
         scene.Program.AssertRanOn();
         Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
     }
-
-    private static async Task DumpAsync(Scene scene) =>
-        await scene.Lab["a"].RunAsync("criu", "dump", "-t", $"{scene.Program.Pid}", "-D", scene.Images, "-W", scene.DumpWork, "-o", "dump.log", "-v4");
 }

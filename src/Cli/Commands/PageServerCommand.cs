@@ -21,14 +21,17 @@ internal static class PageServerCommand
           -W, --work-dir DIR       where a dump's logs go; default: the images' directory
               --address ADDR       listen there; default: 127.0.0.1 (CRIU's is every address: whoever connects reads the memory)
               --port PORT          the port; 0 lets the kernel choose one, which the log names (-v3)
+              --ps-socket FD       an inherited socket, connected to the one client, in the place of address and port
               --lazy-pages         accepted: the other kind, which receives images, is not offered
-              --tls [--tls-cacert FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
+              --tls [--tls-cacert FILE] [--tls-cacrl FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
           -o, --log-file FILE      log there and not to standard error; relative to the work directory
           -v[N], --verbosity[=N]   1 errors, 2 warnings (default), 3 what happens, 4 everything
           -d, --daemon             go to the background once clients can connect
               --pidfile FILE       with -d: write the pid there; the file must not exist
               --status-fd FD       write a zero byte there once clients can connect (and a dump is complete)
-              --no-default-config  accepted; CRIU's configuration files are never read
+              --config FILE        read this configuration file, too; CRIU's own ones are read as CRIU does
+              --no-default-config  but not /etc/criu/default.conf and ~/.criu/default.conf
+              --auto-dedup         accepted, without effect: the images stay as they are
         Only here, to serve from frozen processes:
               --runc ID            dump this runc container
           -t, --tree PID           dump this process and all below it
@@ -39,7 +42,7 @@ internal static class PageServerCommand
         discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages", "runc", "tree", "state-dir"], RunAsync);
+    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
@@ -47,7 +50,8 @@ internal static class PageServerCommand
         {
             ImagesDirectory = CriuCommand.ImagesDirectory(arguments),
             WorkDirectory = CriuCommand.WorkDirectory(arguments),
-            Port = arguments.Number("port", 0, ushort.MaxValue) ?? throw new FormatException("--port is missing"),
+            Port = arguments.Number("port", 0, ushort.MaxValue) ?? (arguments.Has("ps-socket") ? 0 : throw new FormatException("--port is missing")),
+            ClientDescriptor = CriuCommand.PageServerDescriptor(arguments),
             Tls = CriuCommand.Tls(arguments),
             StatusDescriptor = CriuCommand.StatusDescriptor(arguments),
             Dump = Dump(arguments),
@@ -62,6 +66,7 @@ internal static class PageServerCommand
         using Logger logger = CriuStyleLog.Create(CriuCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
         using SerilogLoggerFactory loggers = new(logger);
         ILogger<CriuPageServer> log = loggers.CreateLogger<CriuPageServer>();
+        CommandLog.WarnOfWhatHasNoEffect(log, arguments);
         using TerminationSignals signals = new();
         try
         {

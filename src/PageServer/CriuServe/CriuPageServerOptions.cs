@@ -21,6 +21,11 @@ public sealed class CriuPageServerOptions
     /// <summary>The TCP port (<c>--port</c>); 0 lets the kernel choose.</summary>
     public int Port { get; set; }
 
+    /// <summary>
+    /// An inherited stream socket that is connected to the one client to serve (<c>--ps-socket</c>); null to listen on <see cref="Address"/>.
+    /// </summary>
+    public int? ClientDescriptor { get; set; }
+
     /// <summary>How to encrypt (<c>--tls</c>); null for not at all.</summary>
     public CriuTls? Tls { get; set; }
 

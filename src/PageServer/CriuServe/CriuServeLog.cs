@@ -8,6 +8,9 @@ internal static partial class CriuServeLog
     [LoggerMessage(1200, LogLevel.Information, "listening on {Endpoint}: {Pages} pages of {Processes} processes, from {Source}")]
     internal static partial void Listening(ILogger logger, string endpoint, ulong pages, int processes, string source);
 
+    [LoggerMessage(1207, LogLevel.Information, "serving the client on descriptor {Descriptor}: {Pages} pages of {Processes} processes, from {Source}")]
+    internal static partial void ServingDescriptor(ILogger logger, int descriptor, ulong pages, int processes, string source);
+
     [LoggerMessage(1201, LogLevel.Information, "{Client} fetches pages")]
     internal static partial void Connected(ILogger logger, string client);
 
