@@ -4,6 +4,9 @@
 #
 #   eng/bench.sh            1 GiB containers, three pairs of each: about 15 minutes
 #   eng/bench.sh --quick    256 MiB, one pair: a look, in less than two minutes once built
+#   eng/bench.sh --drop-in [--quick]   each drop-in against CRIU's own: about 10 minutes, or one
+#
+# --drop-in writes perf/results/drop-in.md and drop-in.json.
 #
 # Needs root and an idle machine: what else runs is measured too, and the table says how
 # busy it was.
@@ -14,10 +17,12 @@ readonly REPO
 
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 
-if (($# > 1)) || [[ ${1:---quick} != --quick ]]; then
-    sed -n '5,6s/^# *//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-fi
+for option in "$@"; do
+    if [[ $option != --quick && $option != --drop-in ]]; then
+        sed -n '5,7s/^# *//p' "${BASH_SOURCE[0]}" >&2
+        exit 2
+    fi
+done
 ((EUID == 0)) || { echo 'bench.sh: needs root: containers are checkpointed and restored' >&2; exit 1; }
 "$REPO/eng/setup.sh" test >&2
 "$REPO/eng/build.sh" >&2

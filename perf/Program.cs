@@ -5,11 +5,11 @@ using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using PostCopy.Perf.Comparison;
 
-// perf compare [--quick]        ours against stock CRIU and against the bare system calls: eng/bench.sh
-// perf --filter PATTERN...      micro-benchmarks (BenchmarkDotNet's options)
+// perf compare [--drop-in] [--quick]  ours against stock CRIU and against the bare system calls: eng/bench.sh
+// perf --filter PATTERN...            micro-benchmarks (BenchmarkDotNet's options)
 if (args is ["compare", .. var options])
 {
-    return await ComparisonRun.RunAsync(quick: options.Contains("--quick"));
+    return await ComparisonRun.RunAsync(quick: options.Contains("--quick"), dropIn: options.Contains("--drop-in"));
 }
 
 // In this process: it has the product's run-time settings already, and nothing must be built again for each benchmark.

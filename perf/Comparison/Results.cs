@@ -9,7 +9,7 @@ internal static class Results
 {
     private static readonly JsonSerializerOptions Indented = new(JsonSerializerDefaults.Web) { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    public static string Markdown(Machine machine, bool quick, IReadOnlyList<Row> rows)
+    public static string Markdown(Machine machine, string command, IReadOnlyList<Row> rows)
     {
         StringBuilder table = new();
         table.AppendLine("| measure | ours | reference | ratio | goal |");
@@ -23,7 +23,7 @@ internal static class Results
         }
 
         table.AppendLine();
-        table.AppendLine($"`eng/bench.sh{(quick ? " --quick" : "")}` on {machine}. Medians of interleaved runs; a run counts when every byte was right.");
+        table.AppendLine($"`{command}` on {machine}. Medians of interleaved runs; a run counts when every byte was right.");
         return table.ToString();
     }
 

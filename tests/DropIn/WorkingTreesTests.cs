@@ -10,7 +10,7 @@ namespace PostCopy.Tests.DropIn;
 [Collection(EndToEndCollection.Name)]
 public sealed class WorkingTreesTests(Xunit.Abstractions.ITestOutputHelper output)
 {
-    private const int MegabitsPerSecond = 200;
+    private const int MegabitsPerSecond = 400;
     private const int GroveProcesses = 200;
     private const int GrovePages = 64;
 
@@ -31,7 +31,7 @@ public sealed class WorkingTreesTests(Xunit.Abstractions.ITestOutputHelper outpu
         string[] workers =
         [
             "threads", "fork", "cow", "exec", "shell", "exits", "zombies", "mremap", "unmap", "madvise", "protect", "arena", "gc", "fresh", "stacks",
-            "locked", "shared", "files", "huge", "nohuge", "ksm", "sparse", "zero", "seccomp",
+            "locked", "files", "huge", "nohuge", "ksm", "sparse", "zero", "seccomp",
         ];
         ulong seed = ulong.TryParse(Environment.GetEnvironmentVariable("POSTCOPY_STORM_SEED"), CultureInfo.InvariantCulture, out ulong given)
             ? given
