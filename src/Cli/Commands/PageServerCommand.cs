@@ -12,6 +12,9 @@ internal static class PageServerCommand
 {
     private const string Name = "page-server";
 
+    /// <summary>Each says whose memory to serve.</summary>
+    private static readonly string[] Subjects = ["runc", "tree", "resume"];
+
     private const string Help = """
         Serve pages to "criu lazy-pages" or "postcopy lazy-pages": those in an image directory, to any number of restores at once; or those of a
         container or process tree that this command dumps and holds frozen, in the place of "runc checkpoint --lazy-pages" and "criu dump --lazy-pages".
@@ -35,6 +38,8 @@ internal static class PageServerCommand
         Only here, to serve from frozen processes:
               --runc ID            dump this runc container
           -t, --tree PID           dump this process and all below it
+              --resume SESSION     go on with frozen processes whose page server was killed: the log named the session (-v3), and so does
+                                   ls /run/postcopy
               --state-dir DIR      where the dump keeps its state, on tmpfs; default: /run/postcopy
               -- OPTION...         further options for "runc checkpoint" or "criu dump"
 
@@ -42,7 +47,7 @@ internal static class PageServerCommand
         discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "state-dir"], RunAsync);
+    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "resume", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
@@ -55,6 +60,7 @@ internal static class PageServerCommand
             Tls = CriuCommand.Tls(arguments),
             StatusDescriptor = CriuCommand.StatusDescriptor(arguments),
             Dump = Dump(arguments),
+            ResumedSession = arguments.Text("resume"),
         };
         options.Address = arguments.Text("address") ?? options.Address;
         options.StateDirectory = arguments.Text("state-dir") is { } state ? Path.GetFullPath(state) : options.StateDirectory;
@@ -83,9 +89,14 @@ internal static class PageServerCommand
     {
         string? container = arguments.Text("runc");
         int? root = arguments.Number("tree", 2, int.MaxValue);
-        if (container is not null && root is not null)
+        if (Subjects.Count(arguments.Has) > 1)
         {
-            throw new FormatException("--runc and --tree: one of them");
+            throw new FormatException("--runc, --tree and --resume: one of them");
+        }
+
+        if (arguments.Text("resume") is { } session && session != Path.GetFileName(session))
+        {
+            throw new FormatException($"--resume {session}: not the name of a session");
         }
 
         return container is null && root is null ? null : new DumpRequest(container, root ?? 0, arguments.Rest);

@@ -31,19 +31,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     public async Task<bool> RunAsync(CancellationToken stop)
     {
         using PagePool pool = new();
-        if (options.Dump is null)
+        if (options.Dump is null && options.ResumedSession is null)
         {
             await ServeImagesAsync(pool, stop).ConfigureAwait(false);
             return true;
         }
 
-        string images = Path.GetFullPath(options.ImagesDirectory);
-        using FrozenDump dump = await FrozenDump.StartAsync(
-            options.Dump, images, Path.GetFullPath(options.WorkDirectory ?? images), options.StateDirectory, stop).ConfigureAwait(false);
-        CriuServeLog.Frozen(logger, dump.Name, images);
+        using FrozenDump dump = await HoldAsync(stop).ConfigureAwait(false);
+        CriuServeLog.Frozen(logger, dump.Name, dump.ImageDirectory, dump.Session);
         try
         {
-            return await ServeDumpAsync(dump, images, pool, stop).ConfigureAwait(false);
+            return await ServeDumpAsync(dump, dump.ImageDirectory, pool, stop).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or SocketException && !dump.IsHandedOff)
         {
@@ -51,6 +49,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             CriuServeLog.Resumed(logger, dump.Name);
             throw e as IOException ?? new IOException(e.Message, e);
         }
+    }
+
+    private Task<FrozenDump> HoldAsync(CancellationToken stop)
+    {
+        if (options.ResumedSession is { } session)
+        {
+            return FrozenDump.TakeOverAsync(session, options.StateDirectory);
+        }
+
+        string images = Path.GetFullPath(options.ImagesDirectory);
+        return FrozenDump.StartAsync(options.Dump!, images, Path.GetFullPath(options.WorkDirectory ?? images), options.StateDirectory, stop);
     }
 
     private async Task ServeImagesAsync(PagePool pool, CancellationToken stop)
@@ -135,6 +144,11 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
                 CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
             }
         });
+        if (dump.IsHandedOff)
+        {
+            CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
+        }
+
         using Socket? given = options.ClientDescriptor is { } descriptor ? InheritClient(descriptor, dump.Name, owed) : null;
         using Socket? listener = given is null ? Listen(owed, dump.Name) : null;
         Socket? current = given;
