@@ -6,8 +6,8 @@ namespace PostCopy.CriuWire;
 
 /// <summary>
 /// An authority's list of certificates it takes back (X.509 CRL, RFC 5280 section 5), from a file of this host. .NET fetches such lists over the
-/// network and cannot be given one. As with CRIU's GnuTLS a list counts for the certificates of its issuer, and one that is out of date refuses
-/// all of them; its signature is not checked: like the authority's certificate beside it, the file is the administrator's word.
+/// network and cannot be given one. A list counts for the certificates of its issuer, and one that is out of date refuses all of them. Its signature
+/// is not checked: like the authority's certificate beside it, the file is the administrator's word.
 /// </summary>
 internal sealed class RevocationList
 {
