@@ -3,10 +3,8 @@
 # machine, and prints a table; the same is in perf/results/latest.md and latest.json.
 #
 #   eng/bench.sh            1 GiB containers, three pairs of each: about 15 minutes
-#   eng/bench.sh --quick    256 MiB, one pair: a look, in less than two minutes once built
-#   eng/bench.sh --drop-in [--quick]   each drop-in against CRIU's own: about 10 minutes, or one
-#
-# --drop-in writes perf/results/drop-in.md and drop-in.json.
+#   eng/bench.sh --quick    256 MiB, one pair: a look, in some minutes once built
+#   eng/bench.sh --only containers,links    some of bare, crowd, zeroes, containers, large, links, policies, drop-in
 #
 # Needs root and an idle machine: what else runs is measured too, and the table says how
 # busy it was.
@@ -17,12 +15,10 @@ readonly REPO
 
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 
-for option in "$@"; do
-    if [[ $option != --quick && $option != --drop-in ]]; then
-        sed -n '5,7s/^# *//p' "${BASH_SOURCE[0]}" >&2
-        exit 2
-    fi
-done
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    sed -n '5,7s/^# *//p' "${BASH_SOURCE[0]}"
+    exit
+fi
 ((EUID == 0)) || { echo 'bench.sh: needs root: containers are checkpointed and restored' >&2; exit 1; }
 "$REPO/eng/setup.sh" test >&2
 "$REPO/eng/build.sh" >&2
