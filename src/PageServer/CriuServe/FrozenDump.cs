@@ -180,7 +180,8 @@ internal sealed class FrozenDump : IDisposable
         using CancellationTokenSource deadline = new(EndDeadline);
         if (!IsHandedOff)
         {
-            // The hook has noticed, or is about to, and undoes it.
+            // The hook has undone it when it found its owner dead, unless it takes us for that one now.
+            _criu.Hook.Answer(yes: false);
             await _waitForDump(deadline.Token).ConfigureAwait(false);
         }
         else if (tasksLive)
