@@ -4,7 +4,7 @@
 #
 #   eng/bench.sh            1 GiB containers, three pairs of each: about 15 minutes
 #   eng/bench.sh --quick    256 MiB, one pair: a look, in some minutes once built
-#   eng/bench.sh --only containers,links    some of bare, crowd, zeroes, containers, large, links, policies
+#   eng/bench.sh --only containers,links    some of bare, crowd, zeroes, containers, large, links, policies, drop-in
 #
 # Needs root and an idle machine: what else runs is measured too, and the table says how
 # busy it was.

@@ -12,9 +12,10 @@ internal static class ComparisonRun
     private const string Large = "large";
     private const string Links = "links";
     private const string Policies = "policies";
+    private const string DropIn = "drop-in";
 
     /// <summary>In the order in which they are measured.</summary>
-    public static readonly IReadOnlyList<string> Parts = [BarePath, Crowd, Zeroes, Containers, Large, Links, Policies];
+    public static readonly IReadOnlyList<string> Parts = [BarePath, Crowd, Zeroes, Containers, Large, Links, Policies, DropIn];
 
     /// <summary>Exit code 0 when all was measured and every answer was right; goals that are missed are shown, not failed.</summary>
     public static async Task<int> RunAsync(bool quick, IReadOnlyList<string> parts)
@@ -27,7 +28,7 @@ internal static class ComparisonRun
         }
 
         Dictionary<string, IReadOnlyList<Row>> rows = [];
-        await using (Mover? mover = parts.Any(static part => part is Containers or Large or Links or Policies) ? await Mover.UpAsync() : null)
+        await using (Mover? mover = parts.Any(static part => part is Containers or Large or Links or Policies or DropIn) ? await Mover.UpAsync() : null)
         {
             foreach (string part in Parts.Where(parts.Contains))
             {
@@ -53,6 +54,7 @@ internal static class ComparisonRun
         Containers => new ContainerComparison(mover, quick).RunAsync(),
         Large => new LargeComparison(mover, quick).RunAsync(),
         Links => new LinkComparison(mover, quick).RunAsync(),
-        _ => new PolicyComparison(mover, quick).RunAsync(),
+        Policies => new PolicyComparison(mover, quick).RunAsync(),
+        _ => new DropInComparison(mover, quick).RunAsync(),
     };
 }

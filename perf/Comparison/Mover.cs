@@ -54,7 +54,14 @@ internal sealed class Mover : IAsyncDisposable
     public Task<Move> MoveByPostCopyAsync(Scenario scenario, int mebibytes, params string[] options) =>
         MoveOnceAsync(scenario, mebibytes, string.Join(' ', ["postcopy", .. options]), container => MoveByPostCopyAsync(container, options));
 
-    public Task<Move> MoveByStockAsync(Scenario scenario, int mebibytes) => MoveOnceAsync(scenario, mebibytes, "criu lazy-pages", MoveByStockAsync);
+    public Task<Move> MoveByStockAsync(Scenario scenario, int mebibytes) => MoveByStockAsync(scenario, mebibytes, ourServer: false, ourDaemon: false);
+
+    /// <summary>By the same commands, one or two of them ours.</summary>
+    public Task<Move> MoveByStockAsync(Scenario scenario, int mebibytes, bool ourServer, bool ourDaemon) => MoveOnceAsync(
+        scenario,
+        mebibytes,
+        $"{(ourDaemon ? "postcopy" : "criu")} lazy-pages{(ourServer ? " on postcopy page-server" : "")}",
+        container => MoveByStockAsync(container, ourServer, ourDaemon));
 
     public async ValueTask DisposeAsync()
     {
@@ -131,9 +138,9 @@ internal sealed class Mover : IAsyncDisposable
             TransferMs: report.Pages.Total * 4096 / 1e3 / report.RateMBps, SentBytes: report.BytesOnWire);
     }
 
-    private async Task<Steps> MoveByStockAsync(Container container)
+    private async Task<Steps> MoveByStockAsync(Container container, bool ourServer, bool ourDaemon)
     {
-        StockTimes times = await StockMigration.RunAsync(Lab, container, Lab["a"], Lab["b"]);
+        StockTimes times = await StockMigration.RunAsync(Lab, container, Lab["a"], Lab["b"], ourServer: ourServer, ourDaemon: ourDaemon);
         return new Steps(times.Dump.TotalMilliseconds, times.CopyImages.TotalMilliseconds, times.Restore.TotalMilliseconds, times.Drain.TotalMilliseconds, OwnMs: 0);
     }
 

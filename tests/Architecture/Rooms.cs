@@ -27,7 +27,7 @@ internal static class Rooms
         new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
         new("PageServer", "Trees", ["Criu", "Pages", "Linux", "Memory"]),
         new("PageServer", "CriuWire", ["Transport", "Wire", "Memory"]),
-        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
+        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Sessions", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
         new(

@@ -48,6 +48,76 @@ public sealed partial class DeathTests
         Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
     }
 
+    [SkippableFact]
+    public async Task The_operator_knows_that_it_runs_there_and_the_frozen_copy_is_discarded()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreAsync()).EnsureSuccess();
+        await lazyPages.SignalAsync("KILL");
+        await dump.Command.WaitForOutputAsync(static c => Undecided().IsMatch(c.Error), Scene.Limit);
+        await dump.SignalAsync("USR1");
+        (await dump.WaitAsync()).EnsureSuccess();
+        Assert.NotEqual(0, (await scene.Lab["a"].TryAsync("kill", "-0", $"{scene.Program.Pid}")).ExitCode);
+        await RemoveFromBAsync(scene);
+        await scene.Lab.AssertNothingLeftAsync();
+    }
+
+    /// <summary>Killed in the drain: the tasks stay frozen, and whoever takes over decides about them.</summary>
+    [SkippableTheory]
+    [InlineData(Kind.Tree, "USR2")]
+    [InlineData(Kind.Runc, "USR2")]
+    [InlineData(Kind.Tree, "USR1")]
+    [InlineData(Kind.Runc, "USR1")]
+    public async Task Our_server_is_killed_in_the_drain_and_another_goes_on(Kind kind, string decision)
+    {
+        await using Scene scene = await Scene.SetAsync(kind, Mebibytes);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreAsync()).EnsureSuccess();
+        await dump.SignalAsync("KILL");
+        string session = Session().Match(dump.Command.Error).Groups[1].Value;
+        Assert.Equal(1, (await lazyPages.WaitAsync()).ExitCode);
+        await RemoveFromBAsync(scene);
+        int lines = scene.Program.LogLines;
+
+        await using ReadyCommand next = await ReadyCommand.StartAsync(scene.Lab, scene.Lab["a"], "next",
+            [Repository.PostCopy, "page-server", "--resume", session, "--port", "0", "-v3", "--status-fd", "3"]);
+        await next.SignalAsync("TERM");
+        await next.Command.WaitForOutputAsync(static c => Undecided().IsMatch(c.Error), Scene.Limit);
+        Assert.Equal(lines, scene.Program.LogLines);
+        await next.SignalAsync(decision);
+        Assert.Equal(decision == "USR1" ? 0 : 1, (await next.WaitAsync()).ExitCode);
+        if (decision == "USR1")
+        {
+            Assert.Null(kind == Kind.Tree ? null : await new Container(scene.Program.ContainerId, scene.Program.Bundle).StatusOnAsync(scene.Lab["a"]));
+            await scene.Lab.AssertNothingLeftAsync();
+        }
+        else
+        {
+            await scene.Program.VerifyAsync();
+            Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        }
+    }
+
+    [SkippableFact]
+    public async Task Our_server_is_killed_before_anybody_asked_and_the_tasks_run_on()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        string session = Session().Match(dump.Command.Error).Groups[1].Value;
+        await dump.SignalAsync("KILL");
+        await scene.Program.WaitUntilItLivesAsync();
+        await scene.Program.VerifyAsync();
+        scene.Program.AssertRanOn();
+        CommandResult late = await scene.Lab["a"].TryAsync(Repository.PostCopy, "page-server", "--resume", session, "--port", "0");
+        Assert.Equal(1, late.ExitCode);
+        Assert.Contains("it runs on here", late.Error, StringComparison.Ordinal);
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        await scene.Lab.AssertNothingLeftAsync();
+    }
+
     [SkippableTheory]
     [InlineData(Player.Criu)]
     [InlineData(Player.PostCopy)]
@@ -126,4 +196,7 @@ public sealed partial class DeathTests
 
     [GeneratedRegex("were never fetched, so it is not known")]
     private static partial Regex Undecided();
+
+    [GeneratedRegex(@"go on with --resume (\S+)")]
+    private static partial Regex Session();
 }

@@ -26,10 +26,16 @@ internal sealed class Scene : IAsyncDisposable
     private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
     private readonly string _pipeMaxSize = File.ReadAllText(PipeMaxSize);
 
-    private Scene(Lab lab, SceneProgram program)
+    private readonly SceneProgram? _program;
+    private readonly Kind _kind;
+    private readonly int _pid;
+
+    private Scene(Lab lab, SceneProgram? program, int pid)
     {
         Lab = lab;
-        Program = program;
+        _program = program;
+        _kind = program?.Kind ?? Kind.Tree;
+        _pid = pid;
         Directory.CreateDirectory(Images);
         Directory.CreateDirectory(DumpWork);
         Directory.CreateDirectory(RestoreWork);
@@ -39,7 +45,7 @@ internal sealed class Scene : IAsyncDisposable
 
     internal Lab Lab { get; }
 
-    internal SceneProgram Program { get; }
+    internal SceneProgram Program => _program ?? throw new InvalidOperationException("this scene moves a tree of its own");
 
     internal string Images => $"{Lab.Shared}/images";
 
@@ -55,7 +61,8 @@ internal sealed class Scene : IAsyncDisposable
         Lab lab = await Lab.UpAsync(["a", "b", .. moreHosts]);
         try
         {
-            return new Scene(lab, await SceneProgram.StartAsync(lab, lab["a"], kind, mebibytes));
+            SceneProgram program = await SceneProgram.StartAsync(lab, lab["a"], kind, mebibytes);
+            return new Scene(lab, program, program.Pid);
         }
         catch
         {
@@ -64,12 +71,32 @@ internal sealed class Scene : IAsyncDisposable
         }
     }
 
+    /// <summary>With a tree that a test starts, which returns its root's pid.</summary>
+    internal static async Task<Scene> SetAsync(Func<Lab, Task<int>> start)
+    {
+        Bed.RequirePostCopy();
+        Lab lab = await Lab.UpAsync("a", "b");
+        try
+        {
+            return new Scene(lab, null, await start(lab));
+        }
+        catch
+        {
+            await lab.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>An ordinary dump on host a, with all pages in the images.</summary>
+    internal Task<string> DumpWholeAsync(params string[] options) =>
+        Lab["a"].RunAsync(["criu", "dump", "-t", $"{_pid}", "-D", Images, "-W", DumpWork, "-o", "dump.log", "-v4", .. options]);
+
     /// <summary>Dumps on host a and returns when pages are served there.</summary>
-    internal Task<ReadyCommand> DumpAsync(Player server, params string[] options) => ReadyCommand.StartAsync(Lab, Lab["a"], "dump", (server, Program.Kind) switch
+    internal Task<ReadyCommand> DumpAsync(Player server, params string[] options) => ReadyCommand.StartAsync(Lab, Lab["a"], "dump", (server, _kind) switch
     {
         (Player.Criu, Kind.Tree) =>
         [
-            "criu", "dump", "-t", $"{Program.Pid}", "--lazy-pages", "--address", PageServer, "--port", $"{Port}",
+            "criu", "dump", "-t", $"{_pid}", "--lazy-pages", "--address", PageServer, "--port", $"{Port}",
             "-D", Images, "-W", DumpWork, "-o", "dump.log", "-v4", "--status-fd", "3", .. options,
         ],
         (Player.Criu, _) =>
@@ -79,7 +106,7 @@ internal sealed class Scene : IAsyncDisposable
         ],
         (_, Kind.Tree) =>
         [
-            Repository.PostCopy, "page-server", "--tree", $"{Program.Pid}", "--address", PageServer, "--port", $"{Port}",
+            Repository.PostCopy, "page-server", "--tree", $"{_pid}", "--address", PageServer, "--port", $"{Port}",
             "-D", Images, "-W", DumpWork, "-v3", "--status-fd", "3", .. options,
         ],
         _ =>
@@ -99,7 +126,7 @@ internal sealed class Scene : IAsyncDisposable
         ]);
     }
 
-    internal Task<CommandResult> RestoreAsync(string host = "b") => Lab[host].TryAsync(Program.Kind == Kind.Runc
+    internal Task<CommandResult> RestoreAsync(string host = "b") => Lab[host].TryAsync(_kind == Kind.Runc
         ? Container.DetachedRunc($"{Lab.Shared}/runc-restore-{host}.log", ["restore", "-d", "--lazy-pages", "--image-path", Images, "--work-path", WorkOf(host),
             "--bundle", Program.Bundle, Program.ContainerId])
         : ["criu", "restore", "-d", "--lazy-pages", "-D", Images, "-W", WorkOf(host), "-o", "restore.log", "-v4"]);

@@ -39,7 +39,7 @@ internal sealed class SceneProgram
             // CRIU cannot dump what comes from outside the host's mount namespace: the shell's spare descriptors and its directory. The pid
             // must be free on the other host.
             string pid = await host.RunAsync("bash", "-c",
-                "for fd in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do eval \"exec $fd>&-\"; done; cd /run; echo 5000 >/proc/sys/kernel/ns_last_pid; "
+                "for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval \"exec $fd>&-\"; done; cd /run; echo 5000 >/proc/sys/kernel/ns_last_pid; "
                 + "setsid \"$@\" </dev/null >/dev/null 2>&1 & echo $!",
                 "bash", $"{lab.Programs}/walker", program._directory, $"{mebibytes}", "2");
             program.Pid = int.Parse(pid.Trim(), CultureInfo.InvariantCulture);

@@ -44,7 +44,7 @@ public sealed class TlsTests
         Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
     }
 
-    private static string[] MakeCertificates(string directory, string address)
+    internal static string[] MakeCertificates(string directory, string address)
     {
         Directory.CreateDirectory(directory);
         DateTimeOffset now = DateTimeOffset.UtcNow;

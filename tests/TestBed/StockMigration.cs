@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace PostCopy.Tests.TestBed;
 
-/// <summary>Post-copy with what runc and CRIU bring themselves: what postcopy is compared with.</summary>
+/// <summary>Post-copy with what runc and CRIU bring themselves, or with one of the two drop-ins in its place: what postcopy is compared with.</summary>
 /// <remarks>
 /// What needs care between two hosts:
 /// <list type="bullet">
@@ -21,7 +21,7 @@ internal static class StockMigration
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
 
     public static async Task<StockTimes> RunAsync(
-        Lab lab, Container container, LabHost from, LabHost to, string? bundleThere = null, bool tcpEstablished = false)
+        Lab lab, Container container, LabHost from, LabHost to, string? bundleThere = null, bool tcpEstablished = false, bool ourServer = false, bool ourDaemon = false)
     {
         string pipeMaxSize = await File.ReadAllTextAsync(PipeMaxSize);
         if (long.Parse(pipeMaxSize, null) < NeededPipeBytes)
@@ -31,7 +31,7 @@ internal static class StockMigration
 
         try
         {
-            return await MoveAsync(lab, container, from, to, bundleThere ?? container.Bundle, tcpEstablished ? ["--tcp-established"] : []);
+            return await MoveAsync(lab, container, from, to, bundleThere ?? container.Bundle, tcpEstablished ? ["--tcp-established"] : [], ourServer, ourDaemon);
         }
         finally
         {
@@ -40,7 +40,7 @@ internal static class StockMigration
     }
 
     private static async Task<StockTimes> MoveAsync(
-        Lab lab, Container container, LabHost from, LabHost to, string bundleThere, string[] options)
+        Lab lab, Container container, LabHost from, LabHost to, string bundleThere, string[] options, bool ourServer, bool ourDaemon)
     {
         string work = $"{lab.Shared}/stock-{Guid.NewGuid():N}";
         foreach (string name in (string[])["images", "dump", "restore"])
@@ -49,17 +49,18 @@ internal static class StockMigration
         }
 
         Stopwatch clock = Stopwatch.StartNew();
+        string[] serve = ourServer
+            ? [Repository.PostCopy, "page-server", "--runc", container.Id, "--address", from.Address, "--port", $"{PageServerPort}", "--status-fd", "3", "-D", $"{work}/images", "-W", $"{work}/dump", "--", .. options]
+            : ["runc", "checkpoint", "--lazy-pages", "--page-server", $"0.0.0.0:{PageServerPort}", "--status-fd", "3", "--image-path", $"{work}/images", "--work-path", $"{work}/dump", .. options, container.Id];
         await using RunningCommand dump = from.Start(["bash", "-c",
-            "mkfifo $0/status; runc checkpoint --lazy-pages --page-server 0.0.0.0:$1 --status-fd 3 --image-path $0/images --work-path $0/dump \"${@:2}\" 3>$0/status & "
-            + "pid=$!; head -c 1 $0/status | od -An -tx1; wait $pid",
-            work, $"{PageServerPort}", .. options, container.Id]);
+            "mkfifo $0/status; \"$@\" 3>$0/status & pid=$!; head -c 1 $0/status | od -An -tx1; wait $pid", work, .. serve]);
         await dump.WaitForOutputAsync(command => command.Output.Contains("00", StringComparison.Ordinal), Limit);
         TimeSpan dumped = clock.Elapsed;
 
         CopyImages($"{work}/images", $"{work}/images-there");
         TimeSpan copied = clock.Elapsed;
 
-        await using RunningCommand lazyPages = to.Start("criu", "lazy-pages", "--page-server", "--address", from.Address,
+        await using RunningCommand lazyPages = to.Start(ourDaemon ? Repository.PostCopy : "criu", "lazy-pages", "--page-server", "--address", from.Address,
             "--port", $"{PageServerPort}", "-D", $"{work}/images-there", "-W", $"{work}/restore", "-o", "lazy-pages.log", "-v2");
         string socket = $"{work}/restore/lazy-pages.socket";
         await Condition.WaitAsync(() => File.Exists(socket) || lazyPages.HasExited, Limit, "the lazy-pages daemon's socket");

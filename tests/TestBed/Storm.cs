@@ -38,15 +38,8 @@ internal sealed class Storm
     {
         string directory = $"{lab.Shared}/storm-bare";
         Directory.CreateDirectory(directory);
-        // What the bed's own shells left open is of another mount namespace, which CRIU cannot dump.
-        const string script = """
-            echo $1 >/proc/sys/kernel/ns_last_pid; shift
-            for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval "exec $fd>&-"; done
-            setsid "$@" </dev/null >/dev/null 2>&1 & echo $!
-            """;
-        string pid = await host.RunAsync(["bash", "-c", script, "bash", $"{20000 + Random.Shared.Next(10000)}",
-            $"{lab.Programs}/storm", directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
-        Storm storm = new(directory) { Pid = int.Parse(pid, CultureInfo.InvariantCulture) };
+        int pid = await BareTree.StartAsync(host, [$"{lab.Programs}/storm", directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
+        Storm storm = new(directory) { Pid = pid };
         await storm.WaitForRoundsAsync(5);
         return storm;
     }

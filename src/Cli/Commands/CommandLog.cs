@@ -7,4 +7,16 @@ internal static partial class CommandLog
 {
     [LoggerMessage(3000, LogLevel.Error, "{Reason}")]
     internal static partial void Failed(ILogger logger, string reason);
+
+    [LoggerMessage(3001, LogLevel.Warning, "--auto-dedup has no effect: the images stay as they are")]
+    internal static partial void KeepsImages(ILogger logger);
+
+    /// <summary>Of the options that are accepted because scripts have them.</summary>
+    internal static void WarnOfWhatHasNoEffect(ILogger logger, CriuArguments arguments)
+    {
+        if (arguments.Has("auto-dedup"))
+        {
+            KeepsImages(logger);
+        }
+    }
 }

@@ -58,6 +58,9 @@ internal sealed class CriuArguments
 
     internal int Verbosity { get; private set; } = DefaultVerbosity;
 
+    /// <summary>Whether an option stands alone, without a value.</summary>
+    internal static bool IsFlag(string name) => WithoutValue.Contains(name);
+
     internal bool Has(string name) => _values.ContainsKey(name);
 
     internal string? Text(string name) => _values.GetValueOrDefault(name);
@@ -133,7 +136,10 @@ internal sealed class CriuArguments
     {
         if (!_known.Contains(name))
         {
-            throw new FormatException($"{written}: this command has no such option");
+            // As getopt_long does: a name may be cut short as long as only one option can be meant.
+            name = _known.Where(one => written.Length > 2 && one.StartsWith(name, StringComparison.Ordinal)).ToArray() is [string only]
+                ? only
+                : throw new FormatException($"{written}: this command has no such option");
         }
 
         if (WithoutValue.Contains(name))

@@ -14,16 +14,17 @@ internal static class CriuCommand
 
     internal static readonly string[] CommonOptions =
     [
-        "images-dir", "work-dir", "log-file", "address", "port", "daemon", "pidfile", "status-fd", "no-default-config",
-        "tls", "tls-cacert", "tls-cert", "tls-key", "tls-no-cn-verify",
+        "images-dir", "work-dir", "log-file", "address", "port", "ps-socket", "daemon", "pidfile", "status-fd", "auto-dedup", "config", "no-default-config",
+        "tls", "tls-cacert", "tls-cacrl", "tls-cert", "tls-key", "tls-no-cn-verify",
     ];
 
     /// <param name="name">The command's.</param>
     /// <param name="summary">One sentence, for the list of commands.</param>
     /// <param name="help">All there is to say.</param>
-    /// <param name="options">Long names, beside <see cref="CommonOptions"/>.</param>
+    /// <param name="options">Long names CRIU has as well, beside <see cref="CommonOptions"/>.</param>
+    /// <param name="ownOptions">Long names CRIU does not have.</param>
     /// <param name="run">Does it.</param>
-    internal static Command Create(string name, string summary, string help, string[] options, Func<CriuArguments, Task<int>> run)
+    internal static Command Create(string name, string summary, string help, string[] options, string[] ownOptions, Func<CriuArguments, Task<int>> run)
     {
         Command command = new(name, summary) { TreatUnmatchedTokensAsErrors = false };
         command.Options.Add(new HelpOption("--help", "-h") { Action = new PrintHelp(help) });
@@ -33,7 +34,10 @@ internal static class CriuCommand
             {
                 // Not its unmatched tokens: those are without the "--".
                 string[] words = [.. parsed.Tokens.SkipWhile(token => token.Value != name).Skip(1).Select(static token => token.Value)];
-                return await run(new CriuArguments([.. CommonOptions, .. options], words)).ConfigureAwait(false);
+                string[] theirs = [.. CommonOptions, .. options];
+                string[] known = [.. theirs, .. ownOptions];
+                IEnumerable<string> configured = CriuConfigFiles.Options(new CriuArguments(known, words), theirs);
+                return await run(new CriuArguments(known, [.. configured, .. words])).ConfigureAwait(false);
             }
             catch (Exception e) when (e is FormatException or IOException or UnauthorizedAccessException)
             {
@@ -54,6 +58,9 @@ internal static class CriuCommand
 
     internal static int? StatusDescriptor(CriuArguments arguments) => arguments.Number("status-fd", 0, int.MaxValue);
 
+    /// <summary>An inherited descriptor, the number which it has here.</summary>
+    internal static int? PageServerDescriptor(CriuArguments arguments) => arguments.Number("ps-socket", 0, int.MaxValue);
+
     internal static CriuTls? Tls(CriuArguments arguments)
     {
         if (!arguments.Has("tls"))
@@ -65,6 +72,7 @@ internal static class CriuCommand
         return new CriuTls
         {
             CaFile = arguments.Text("tls-cacert"),
+            RevocationFile = arguments.Text("tls-cacrl"),
             CertificateFile = arguments.Text("tls-cert") ?? standard.CertificateFile,
             KeyFile = arguments.Text("tls-key") ?? standard.KeyFile,
             AcceptAnyName = arguments.Has("tls-no-cn-verify"),
@@ -84,10 +92,17 @@ internal static class CriuCommand
     internal static int RunInBackground(string name, CriuArguments arguments)
     {
         string program = Environment.ProcessPath ?? throw new IOException("the program's own path is not known");
-        string[] words = [name, $"--status-fd={BackgroundStart.ReadyDescriptor}", .. arguments.Without("daemon", "pidfile", "status-fd")];
+        // What the configuration files say is among the arguments by now.
+        string[] words = ["--no-default-config", $"--status-fd={BackgroundStart.ReadyDescriptor}", .. arguments.Without("daemon", "pidfile", "status-fd", "config", "ps-socket")];
+        int? connection = PageServerDescriptor(arguments);
         try
         {
-            BackgroundStart.Run(program, words, InWorkDirectory(arguments, "pidfile"), Directory.GetCurrentDirectory());
+            BackgroundStart.Run(
+                program,
+                [name, .. connection is null ? [] : (string[])[$"--ps-socket={BackgroundStart.KeptDescriptor}"], .. words],
+                InWorkDirectory(arguments, "pidfile"),
+                Directory.GetCurrentDirectory(),
+                connection);
         }
         catch (IOException e) when (InWorkDirectory(arguments, "log-file") is { } log && File.Exists(log))
         {

@@ -22,13 +22,16 @@ internal static class LazyPagesCommand
               --page-server        get the pages from a page server: a dump's, or one for images; else from the images
               --address HOST       the page server's address
               --port PORT          its port
-              --tls [--tls-cacert FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
+              --ps-socket FD       an inherited TCP socket, connected to the page server, in the place of address and port
+              --tls [--tls-cacert FILE] [--tls-cacrl FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
           -o, --log-file FILE      log there and not to standard error; relative to the work directory
           -v[N], --verbosity[=N]   1 errors, 2 warnings (default), 3 what happens, 4 everything
           -d, --daemon             go to the background once restore can connect
               --pidfile FILE       with -d: write the pid there; the file must not exist
               --status-fd FD       write a zero byte there once restore can connect
-              --no-default-config  accepted; CRIU's configuration files are never read
+              --config FILE        read this configuration file, too; CRIU's own ones are read as CRIU does
+              --no-default-config  but not /etc/criu/default.conf and ~/.criu/default.conf
+              --auto-dedup         accepted, without effect: the images stay as they are
         Only here:
               --header-size 24|32  the page server is of CRIU 4.1 or older | 4.2 or newer; default: as the images show
 
@@ -36,7 +39,7 @@ internal static class LazyPagesCommand
         the tasks of a "criu dump --lazy-pages" resume.
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server", "header-size"], RunAsync);
+    internal static Command Create() => CriuCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server"], ["header-size"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
@@ -62,6 +65,7 @@ internal static class LazyPagesCommand
         using Logger logger = CriuStyleLog.Create(CriuCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
         using SerilogLoggerFactory loggers = new(logger);
         ILogger<LazyPagesDaemon> log = loggers.CreateLogger<LazyPagesDaemon>();
+        CommandLog.WarnOfWhatHasNoEffect(log, arguments);
         try
         {
             return await new LazyPagesDaemon(options, log).RunAsync().ConfigureAwait(false) ? 0 : CriuCommand.Failed;
@@ -78,6 +82,11 @@ internal static class LazyPagesCommand
         if (!arguments.Has("page-server"))
         {
             return null;
+        }
+
+        if (CriuCommand.PageServerDescriptor(arguments) is { } descriptor)
+        {
+            return new PageServerAddress(arguments.Text("address") ?? "", arguments.Number("port", 0, ushort.MaxValue) ?? 0) { Descriptor = descriptor, Tls = CriuCommand.Tls(arguments) };
         }
 
         string host = arguments.Text("address") ?? throw new FormatException("--page-server needs --address");

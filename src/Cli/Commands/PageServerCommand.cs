@@ -12,6 +12,9 @@ internal static class PageServerCommand
 {
     private const string Name = "page-server";
 
+    /// <summary>Each says whose memory to serve.</summary>
+    private static readonly string[] Subjects = ["runc", "tree", "resume"];
+
     private const string Help = """
         Serve pages to "criu lazy-pages" or "postcopy lazy-pages": those in an image directory, to any number of restores at once; or those of a
         container or process tree that this command dumps and holds frozen, in the place of "runc checkpoint --lazy-pages" and "criu dump --lazy-pages".
@@ -21,17 +24,22 @@ internal static class PageServerCommand
           -W, --work-dir DIR       where a dump's logs go; default: the images' directory
               --address ADDR       listen there; default: 127.0.0.1 (CRIU's is every address: whoever connects reads the memory)
               --port PORT          the port; 0 lets the kernel choose one, which the log names (-v3)
+              --ps-socket FD       an inherited socket, connected to the one client, in the place of address and port
               --lazy-pages         accepted: the other kind, which receives images, is not offered
-              --tls [--tls-cacert FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
+              --tls [--tls-cacert FILE] [--tls-cacrl FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
           -o, --log-file FILE      log there and not to standard error; relative to the work directory
           -v[N], --verbosity[=N]   1 errors, 2 warnings (default), 3 what happens, 4 everything
           -d, --daemon             go to the background once clients can connect
               --pidfile FILE       with -d: write the pid there; the file must not exist
               --status-fd FD       write a zero byte there once clients can connect (and a dump is complete)
-              --no-default-config  accepted; CRIU's configuration files are never read
+              --config FILE        read this configuration file, too; CRIU's own ones are read as CRIU does
+              --no-default-config  but not /etc/criu/default.conf and ~/.criu/default.conf
+              --auto-dedup         accepted, without effect: the images stay as they are
         Only here, to serve from frozen processes:
               --runc ID            dump this runc container
           -t, --tree PID           dump this process and all below it
+              --resume SESSION     go on with frozen processes whose page server was killed: the log named the session (-v3), and so does
+                                   ls /run/postcopy
               --state-dir DIR      where the dump keeps its state, on tmpfs; default: /run/postcopy
               -- OPTION...         further options for "runc checkpoint" or "criu dump"
 
@@ -39,7 +47,7 @@ internal static class PageServerCommand
         discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages", "runc", "tree", "state-dir"], RunAsync);
+    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "resume", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
@@ -47,10 +55,12 @@ internal static class PageServerCommand
         {
             ImagesDirectory = CriuCommand.ImagesDirectory(arguments),
             WorkDirectory = CriuCommand.WorkDirectory(arguments),
-            Port = arguments.Number("port", 0, ushort.MaxValue) ?? throw new FormatException("--port is missing"),
+            Port = arguments.Number("port", 0, ushort.MaxValue) ?? (arguments.Has("ps-socket") ? 0 : throw new FormatException("--port is missing")),
+            ClientDescriptor = CriuCommand.PageServerDescriptor(arguments),
             Tls = CriuCommand.Tls(arguments),
             StatusDescriptor = CriuCommand.StatusDescriptor(arguments),
             Dump = Dump(arguments),
+            ResumedSession = arguments.Text("resume"),
         };
         options.Address = arguments.Text("address") ?? options.Address;
         options.StateDirectory = arguments.Text("state-dir") is { } state ? Path.GetFullPath(state) : options.StateDirectory;
@@ -62,6 +72,7 @@ internal static class PageServerCommand
         using Logger logger = CriuStyleLog.Create(CriuCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
         using SerilogLoggerFactory loggers = new(logger);
         ILogger<CriuPageServer> log = loggers.CreateLogger<CriuPageServer>();
+        CommandLog.WarnOfWhatHasNoEffect(log, arguments);
         using TerminationSignals signals = new();
         try
         {
@@ -78,9 +89,14 @@ internal static class PageServerCommand
     {
         string? container = arguments.Text("runc");
         int? root = arguments.Number("tree", 2, int.MaxValue);
-        if (container is not null && root is not null)
+        if (Subjects.Count(arguments.Has) > 1)
         {
-            throw new FormatException("--runc and --tree: one of them");
+            throw new FormatException("--runc, --tree and --resume: one of them");
+        }
+
+        if (arguments.Text("resume") is { } session && session != Path.GetFileName(session))
+        {
+            throw new FormatException($"--resume {session}: not the name of a session");
         }
 
         return container is null && root is null ? null : new DumpRequest(container, root ?? 0, arguments.Rest);

@@ -31,19 +31,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     public async Task<bool> RunAsync(CancellationToken stop)
     {
         using PagePool pool = new();
-        if (options.Dump is null)
+        if (options.Dump is null && options.ResumedSession is null)
         {
             await ServeImagesAsync(pool, stop).ConfigureAwait(false);
             return true;
         }
 
-        string images = Path.GetFullPath(options.ImagesDirectory);
-        using FrozenDump dump = await FrozenDump.StartAsync(
-            options.Dump, images, Path.GetFullPath(options.WorkDirectory ?? images), options.StateDirectory, stop).ConfigureAwait(false);
-        CriuServeLog.Frozen(logger, dump.Name, images);
+        using FrozenDump dump = await HoldAsync(stop).ConfigureAwait(false);
+        CriuServeLog.Frozen(logger, dump.Name, dump.ImageDirectory, dump.Session);
         try
         {
-            return await ServeDumpAsync(dump, images, pool, stop).ConfigureAwait(false);
+            return await ServeDumpAsync(dump, dump.ImageDirectory, pool, stop).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or SocketException && !dump.IsHandedOff)
         {
@@ -51,6 +49,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             CriuServeLog.Resumed(logger, dump.Name);
             throw e as IOException ?? new IOException(e.Message, e);
         }
+    }
+
+    private Task<FrozenDump> HoldAsync(CancellationToken stop)
+    {
+        if (options.ResumedSession is { } session)
+        {
+            return FrozenDump.TakeOverAsync(session, options.StateDirectory);
+        }
+
+        string images = Path.GetFullPath(options.ImagesDirectory);
+        return FrozenDump.StartAsync(options.Dump!, images, Path.GetFullPath(options.WorkDirectory ?? images), options.StateDirectory, stop);
     }
 
     private async Task ServeImagesAsync(PagePool pool, CancellationToken stop)
@@ -61,6 +70,12 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         OwedMemory owed = OwedMemory.From(images);
         ListedPages listed = new(owed.Ranges);
         using ImagePageSource source = new(directory);
+        if (options.ClientDescriptor is { } descriptor)
+        {
+            await ServeInheritedAsync(descriptor, directory, owed, source, listed, pool, stop).ConfigureAwait(false);
+            return;
+        }
+
         using Socket listener = Listen(owed, directory);
         try
         {
@@ -89,6 +104,22 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         }
     }
 
+    private async Task ServeInheritedAsync(
+        int descriptor, string directory, OwedMemory owed, ImagePageSource source, ListedPages listed, PagePool pool, CancellationToken stop)
+    {
+        using Socket client = InheritClient(descriptor, directory, owed);
+        using CancellationTokenRegistration stopping = stop.Register(() => client.Close(0));
+        TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Thread thread = new(() =>
+        {
+            _ = Serve(client, source, listed, pool, static () => { });
+            ended.SetResult();
+        })
+        { IsBackground = true, Name = "page server session" };
+        thread.Start();
+        await ended.Task.ConfigureAwait(false);
+    }
+
     private void ServeAndForget(Socket client, IPageSource source, ListedPages listed, PagePool pool)
     {
         _ = Serve(client, source, listed, pool, static () => { });
@@ -113,12 +144,29 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
                 CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
             }
         });
-        using Socket listener = Listen(owed, dump.Name);
-        Socket? current = null;
-        Thread sessions = new(() => ServeOneByOne(listener, dump, listed, pool, decided, client => current = client)) { IsBackground = true, Name = "page server session" };
+        if (dump.IsHandedOff)
+        {
+            CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
+        }
+
+        using Socket? given = options.ClientDescriptor is { } descriptor ? InheritClient(descriptor, dump.Name, owed) : null;
+        using Socket? listener = given is null ? Listen(owed, dump.Name) : null;
+        Socket? current = given;
+        Thread sessions = new(() =>
+        {
+            if (given is not null)
+            {
+                ServeFrozen(given, dump, listed, pool, decided);
+            }
+            else
+            {
+                ServeOneByOne(listener!, dump, listed, pool, decided, client => current = client);
+            }
+        })
+        { IsBackground = true, Name = "page server session" };
         sessions.Start();
         bool goneElsewhere = await decided.Task.ConfigureAwait(false);
-        listener.Close(0);
+        listener?.Close(0);
         current?.Close(0);
         sessions.Join();
         if (goneElsewhere)
@@ -156,15 +204,25 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             }
 
             serving(client);
-            SessionEnd end = Serve(client, dump.Source, listed, pool, dump.HandOff);
-            if (end.Closed && (end.NeverSent == 0 || end.SaysComplete))
-            {
-                decided.TrySetResult(true);
-            }
-            else if (dump.IsHandedOff && !decided.Task.IsCompleted)
-            {
-                CriuServeLog.Undecided(logger, end.NeverSent, dump.Name, Environment.ProcessId);
-            }
+            ServeFrozen(client, dump, listed, pool, decided);
+        }
+    }
+
+    private void ServeFrozen(Socket client, FrozenDump dump, ListedPages listed, PagePool pool, TaskCompletionSource<bool> decided)
+    {
+        SessionEnd end = Serve(client, dump.Source, listed, pool, dump.HandOff);
+        if (end.Closed && (end.NeverSent == 0 || end.SaysComplete))
+        {
+            decided.TrySetResult(true);
+        }
+        else if (dump.IsHandedOff && !decided.Task.IsCompleted)
+        {
+            CriuServeLog.Undecided(logger, end.NeverSent, dump.Name, Environment.ProcessId);
+        }
+        else if (options.ClientDescriptor is not null)
+        {
+            // Nobody else can come, and nothing was fetched: the dump is undone.
+            decided.TrySetResult(false);
         }
     }
 
@@ -234,12 +292,24 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
 
         LocalEndPoint = (IPEndPoint)listener.LocalEndPoint!;
         CriuServeLog.Listening(logger, LocalEndPoint.ToString(), owed.TotalPages, owed.Ranges.Count, source);
+        SayReady();
+        return listener;
+    }
+
+    private Socket InheritClient(int descriptor, string source, OwedMemory owed)
+    {
+        Socket client = CriuSocket.Inherit(descriptor, mustBeTcp: false);
+        CriuServeLog.ServingDescriptor(logger, descriptor, owed.TotalPages, owed.Ranges.Count, source);
+        SayReady();
+        return client;
+    }
+
+    private void SayReady()
+    {
         if (options.StatusDescriptor is { } descriptor)
         {
             StatusByte.Write(descriptor);
         }
-
-        return listener;
     }
 
     private static void RequirePages(ImageSet images)
@@ -259,7 +329,8 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     {
         try
         {
-            return client.RemoteEndPoint?.ToString() ?? "a client";
+            // A socket from a pair has a peer without a name.
+            return client.RemoteEndPoint?.ToString() is { Length: > 0 } name ? name : "the client";
         }
         catch (SocketException)
         {

@@ -21,6 +21,11 @@ public sealed class CriuPageServerOptions
     /// <summary>The TCP port (<c>--port</c>); 0 lets the kernel choose.</summary>
     public int Port { get; set; }
 
+    /// <summary>
+    /// An inherited stream socket that is connected to the one client to serve (<c>--ps-socket</c>); null to listen on <see cref="Address"/>.
+    /// </summary>
+    public int? ClientDescriptor { get; set; }
+
     /// <summary>How to encrypt (<c>--tls</c>); null for not at all.</summary>
     public CriuTls? Tls { get; set; }
 
@@ -29,6 +34,12 @@ public sealed class CriuPageServerOptions
 
     /// <summary>What to freeze and dump lazily first, to serve the pages from its processes; null to serve the pages in the images.</summary>
     public DumpRequest? Dump { get; set; }
+
+    /// <summary>
+    /// A dump whose page server has died after a client had asked for a page, by the name that server gave it: to decide about its frozen tasks, and to
+    /// serve them until then. Null for none.
+    /// </summary>
+    public string? ResumedSession { get; set; }
 
     /// <summary>Connections at a time; further ones are closed. Defaults to 256. A dump serves one.</summary>
     public int MaxSessions { get; set; } = 256;

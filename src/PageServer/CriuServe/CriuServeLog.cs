@@ -8,6 +8,9 @@ internal static partial class CriuServeLog
     [LoggerMessage(1200, LogLevel.Information, "listening on {Endpoint}: {Pages} pages of {Processes} processes, from {Source}")]
     internal static partial void Listening(ILogger logger, string endpoint, ulong pages, int processes, string source);
 
+    [LoggerMessage(1207, LogLevel.Information, "serving the client on descriptor {Descriptor}: {Pages} pages of {Processes} processes, from {Source}")]
+    internal static partial void ServingDescriptor(ILogger logger, int descriptor, ulong pages, int processes, string source);
+
     [LoggerMessage(1201, LogLevel.Information, "{Client} fetches pages")]
     internal static partial void Connected(ILogger logger, string client);
 
@@ -26,8 +29,8 @@ internal static partial class CriuServeLog
     [LoggerMessage(1206, LogLevel.Warning, "{Client} was turned away: {Reason}")]
     internal static partial void TurnedAway(ILogger logger, string client, string reason);
 
-    [LoggerMessage(1210, LogLevel.Information, "{What} is dumped and frozen; its images are in {Directory}")]
-    internal static partial void Frozen(ILogger logger, string what, string directory);
+    [LoggerMessage(1210, LogLevel.Information, "{What} is dumped and frozen; its images are in {Directory}. Should this process be killed once pages were asked for, go on with --resume {Session}")]
+    internal static partial void Frozen(ILogger logger, string what, string directory, string session);
 
     [LoggerMessage(1211, LogLevel.Information, "{What} has moved: its frozen copy here is gone")]
     internal static partial void Discarded(ILogger logger, string what);

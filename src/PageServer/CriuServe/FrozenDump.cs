@@ -14,27 +14,38 @@ namespace PostCopy.CriuServe;
 /// </summary>
 internal sealed class FrozenDump : IDisposable
 {
+    private const string HandedOffWord = "handed-off";
     private static readonly TimeSpan EndDeadline = TimeSpan.FromSeconds(60);
 
     private readonly DumpRequest _request;
     private readonly CriuSession _criu;
-    private readonly ChildProcess _dump;
+    private readonly ProcessIdentity _dump;
+    private readonly Func<CancellationToken, Task> _waitForDump;
+    private readonly string _imageDirectory;
     private readonly string _dumpLog;
     private FreezerCgroup? _freezer;
     private HoldCgroup? _hold;
     private NetworkLock? _networkLock;
     private ProcessPageSource? _source;
     private bool _failed;
+    private bool _over;
 
-    private FrozenDump(DumpRequest request, CriuSession criu, ChildProcess dump, string dumpLog)
+    private FrozenDump(DumpRequest request, CriuSession criu, ProcessIdentity dump, Func<CancellationToken, Task> waitForDump, string imageDirectory, string dumpLog)
     {
         _request = request;
         _criu = criu;
         _dump = dump;
+        _waitForDump = waitForDump;
+        _imageDirectory = imageDirectory;
         _dumpLog = dumpLog;
     }
 
     internal IPageSource Source => _source!;
+
+    internal string ImageDirectory => _imageDirectory;
+
+    /// <summary>By which another process can go on with it (<see cref="TakeOverAsync"/>).</summary>
+    internal string Session => Path.GetFileName(_criu.Directory);
 
     /// <summary>For messages.</summary>
     internal string Name => NameOf(_request);
@@ -49,7 +60,8 @@ internal sealed class FrozenDump : IDisposable
         try
         {
             ChildProcess dump = Start(request, criu, imageDirectory, workDirectory);
-            frozen = new FrozenDump(request, criu, dump, Path.Join(workDirectory, "dump.log"));
+            frozen = new FrozenDump(
+                request, criu, ProcessIdentity.Of(dump.Pid), token => dump.WaitAsync(token), imageDirectory, Path.Join(workDirectory, "dump.log"));
             await frozen.AwaitPostDumpAsync(cancellation).ConfigureAwait(false);
             return frozen;
         }
@@ -70,6 +82,42 @@ internal sealed class FrozenDump : IDisposable
         }
     }
 
+    /// <summary>Goes on with a dump whose page server has died. Its tasks are still frozen if a client had asked for a page, else they run on by now.</summary>
+    /// <exception cref="IOException">There is no such dump, or it is over.</exception>
+    internal static async Task<FrozenDump> TakeOverAsync(string session, string stateDirectory)
+    {
+        FrozenDumpRecord record = FrozenDumpRecord.TryLoad(Path.Combine(stateDirectory, session))
+            ?? throw new IOException($"there is no dump {session} below {stateDirectory}");
+        CriuSession criu = CriuSession.TakeOver(stateDirectory, session, tcpEstablished: false);
+        FrozenDump frozen = new(
+            new DumpRequest(record.ContainerId, record.Root.Pid, []),
+            criu,
+            record.Dump,
+            token => record.Dump.WaitForEndAsync().WaitAsync(token),
+            record.ImageDirectory,
+            record.DumpLog)
+        {
+            _hold = record.HoldDirectory is { } directory ? HoldCgroup.Again(directory, record.Homes) : null,
+            IsHandedOff = criu.Hook.Decision.Read() == HandedOffWord,
+        };
+        try
+        {
+            if (!record.Root.Exists || !record.Dump.Exists || !frozen.IsHandedOff)
+            {
+                await frozen.PutAwayAsync(record.Root.Exists).ConfigureAwait(false);
+                throw new IOException($"{frozen.Name} is not held any more: it {(record.Root.Exists ? "runs on here" : "is gone")}");
+            }
+
+            frozen.Reach(record.Root.Pid, TaskTree.Map(record.Root.Pid));
+            return frozen;
+        }
+        catch
+        {
+            frozen.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>
     /// A client asks for a first page, so tasks may run there from now on. CRIU has no word for this moment; the record keeps the hook from letting
     /// the tasks here run on should this process die, and the second freeze holds them should CRIU die.
@@ -82,7 +130,7 @@ internal sealed class FrozenDump : IDisposable
         }
 
         _freezer!.Freeze();
-        IsHandedOff = _criu.Hook.Decision.Write("handed-off") == "handed-off" ? true : throw new IOException($"{Name} runs on here: it was let go");
+        IsHandedOff = _criu.Hook.Decision.Write(HandedOffWord) == HandedOffWord ? true : throw new IOException($"{Name} runs on here: it was let go");
     }
 
     /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
@@ -102,7 +150,7 @@ internal sealed class FrozenDump : IDisposable
 
         // CRIU finds nothing to detach from and fails, which is what is wanted.
         _criu.Hook.Answer(yes: true);
-        await _dump.WaitAsync(deadline.Token).ConfigureAwait(false);
+        await _waitForDump(deadline.Token).ConfigureAwait(false);
         _hold?.Leave();
         if (_request.ContainerId is { } id)
         {
@@ -110,6 +158,7 @@ internal sealed class FrozenDump : IDisposable
         }
 
         await _networkLock!.RemoveAsync(deadline.Token).ConfigureAwait(false);
+        _over = true;
     }
 
     /// <summary>Lets CRIU undo the dump: the tasks run on when this returns.</summary>
@@ -118,18 +167,51 @@ internal sealed class FrozenDump : IDisposable
         _failed = true;
         using CancellationTokenSource deadline = new(EndDeadline);
         _criu.Hook.Answer(yes: false);
-        await _dump.WaitAsync(deadline.Token).ConfigureAwait(false);
+        await _waitForDump(deadline.Token).ConfigureAwait(false);
         _freezer?.Thaw();
+        _hold?.Leave();
+        _over = true;
+    }
+
+    /// <summary>A dump that ended without its page server, which then did not see to what is left.</summary>
+    private async Task PutAwayAsync(bool tasksLive)
+    {
+        _over = true;
+        using CancellationTokenSource deadline = new(EndDeadline);
+        if (!IsHandedOff)
+        {
+            // The hook has undone it when it found its owner dead, unless it takes us for that one now.
+            _criu.Hook.Answer(yes: false);
+            await _waitForDump(deadline.Token).ConfigureAwait(false);
+        }
+        else if (tasksLive)
+        {
+            // CRIU was killed as well; the freezer still holds them, and nobody knows for whom.
+            _over = false;
+            throw new IOException(
+                $"{Name} is frozen in {_hold?.Directory ?? "its cgroup"}, and CRIU, which held it as well, is gone: kill its tasks or thaw the cgroup by hand");
+        }
+
+        else
+        {
+            // Somebody killed the tasks: CRIU, if it waits still, finds nothing to let go.
+            _criu.Hook.Answer(yes: true);
+            await _waitForDump(deadline.Token).ConfigureAwait(false);
+        }
+
         _hold?.Leave();
     }
 
-    /// <inheritdoc/>
+    /// <summary>Frees everything here; what another process needs to go on stays unless all is over.</summary>
     public void Dispose()
     {
         _source?.Dispose();
         _networkLock?.Dispose();
         _criu.Dispose();
-        _criu.Delete(keepLogs: _failed);
+        if (_over)
+        {
+            _criu.Delete(keepLogs: _failed);
+        }
     }
 
     private static string NameOf(DumpRequest request) => request.ContainerId is { } id ? $"container {id}" : string.Create(CultureInfo.InvariantCulture, $"process tree {request.RootPid}");
@@ -161,7 +243,7 @@ internal sealed class FrozenDump : IDisposable
         while (true)
         {
             Task<CriuStep> next = _criu.Hook.NextStepAsync(cancellation).AsTask();
-            if (await Task.WhenAny(next, _dump.WaitAsync(cancellation)).ConfigureAwait(false) != next && !next.IsCompleted)
+            if (await Task.WhenAny(next, _waitForDump(cancellation)).ConfigureAwait(false) != next && !next.IsCompleted)
             {
                 cancellation.ThrowIfCancellationRequested();
                 throw new IOException($"{Name} could not be dumped: {CriuLog.FirstError(_dumpLog) ?? _criu.RuncOutput.LastLine} (CRIU's log: {_dumpLog})");
@@ -185,6 +267,21 @@ internal sealed class FrozenDump : IDisposable
             _hold = HoldCgroup.Around([.. tasks.Values], $"postcopy-page-server-{Environment.ProcessId}");
         }
 
+        Reach(root, tasks);
+        new FrozenDumpRecord
+        {
+            ContainerId = _request.ContainerId,
+            Root = ProcessIdentity.Of(root),
+            Dump = _dump,
+            ImageDirectory = _imageDirectory,
+            DumpLog = _dumpLog,
+            HoldDirectory = _hold?.Directory,
+            Homes = _hold?.Homes ?? [],
+        }.Save(_criu.Directory);
+    }
+
+    private void Reach(int root, Dictionary<Memory.ImagePid, int> tasks)
+    {
         _freezer = FreezerCgroup.Of(root);
         if (tasks.Values.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
         {

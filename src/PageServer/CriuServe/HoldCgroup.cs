@@ -10,19 +10,30 @@ namespace PostCopy.CriuServe;
 internal sealed class HoldCgroup
 {
     private readonly string _directory;
-    private readonly List<(int Pid, string Home)> _homes = [];
+    private readonly List<TaskHome> _homes;
 
-    private HoldCgroup(string directory) => _directory = directory;
+    private HoldCgroup(string directory, IEnumerable<TaskHome> homes)
+    {
+        _directory = directory;
+        _homes = [.. homes];
+    }
+
+    internal string Directory => _directory;
+
+    internal IReadOnlyList<TaskHome> Homes => _homes;
+
+    /// <summary>The one that another process has made.</summary>
+    internal static HoldCgroup Again(string directory, IReadOnlyList<TaskHome> homes) => new(directory, homes);
 
     internal static HoldCgroup Around(IReadOnlyList<int> pids, string name)
     {
         (string mount, string path) = PlaceOf(pids[0]);
-        HoldCgroup hold = new(Path.Join(mount, path, name));
-        Directory.CreateDirectory(hold._directory);
+        HoldCgroup hold = new(Path.Join(mount, path, name), []);
+        System.IO.Directory.CreateDirectory(hold._directory);
         foreach (int pid in pids)
         {
             (string home, string own) = PlaceOf(pid);
-            hold._homes.Add((pid, Path.Join(home, own)));
+            hold._homes.Add(new TaskHome(pid, Path.Join(home, own)));
             Enter(hold._directory, pid);
         }
 
@@ -34,13 +45,13 @@ internal sealed class HoldCgroup
     {
         foreach ((int pid, string home) in _homes)
         {
-            if (Directory.Exists($"/proc/{pid}") && PlaceOf(pid) is var place && Path.Join(place.Mount, place.Path) == _directory)
+            if (System.IO.Directory.Exists($"/proc/{pid}") && PlaceOf(pid) is var place && Path.Join(place.Mount, place.Path) == _directory)
             {
                 Enter(home, pid);
             }
         }
 
-        Directory.Delete(_directory);
+        System.IO.Directory.Delete(_directory);
     }
 
     private static void Enter(string cgroup, int pid) => File.WriteAllText(Path.Join(cgroup, "cgroup.procs"), pid.ToString(CultureInfo.InvariantCulture));

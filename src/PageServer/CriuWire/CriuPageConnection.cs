@@ -43,27 +43,40 @@ internal sealed class CriuPageConnection : IDisposable
         foreach (EndPoint endpoint in endpoints)
         {
             Socket socket = LaneSocket.Create(endpoint);
+            // Connected for not an instant without it.
             socket.LingerState = new LingerOption(true, 0);
             try
             {
                 socket.Connect(endpoint);
-                CriuSocket.Tune(socket);
-                Stream stream = new NetworkStream(socket, ownsSocket: false);
-                return new CriuPageConnection(socket, secure is null ? stream : secure(stream), format);
             }
             catch (SocketException e)
             {
                 socket.Close(0);
                 last = e;
+                continue;
             }
-            catch
-            {
-                socket.Close(0);
-                throw;
-            }
+
+            return Over(socket, format, secure);
         }
 
         throw last ?? new SocketException((int)SocketError.HostNotFound);
+    }
+
+    /// <summary>Over a connected TCP socket, which becomes this connection's.</summary>
+    internal static CriuPageConnection Over(Socket socket, CriuFrameFormat format, Func<Stream, Stream>? secure)
+    {
+        try
+        {
+            socket.LingerState = new LingerOption(true, 0);
+            CriuSocket.Tune(socket);
+            Stream stream = new NetworkStream(socket, ownsSocket: false);
+            return new CriuPageConnection(socket, secure is null ? stream : secure(stream), format);
+        }
+        catch
+        {
+            socket.Close(0);
+            throw;
+        }
     }
 
     /// <summary>Sends one request. The caller bounds what is unanswered, so that this never waits for a peer that waits for us.</summary>

@@ -12,8 +12,39 @@ internal static class CriuSocket
     private const int ProbeEverySeconds = 10;
     private const int Probes = 3;
 
+    /// <summary>A connected stream socket that whoever started us has opened.</summary>
+    /// <param name="descriptor">Its number; it is the returned socket's from here on.</param>
+    /// <param name="mustBeTcp">A page server would take our death for success on any other kind, which cannot be reset.</param>
+    internal static Socket Inherit(int descriptor, bool mustBeTcp)
+    {
+        Socket socket;
+        try
+        {
+            socket = new Socket(new SafeSocketHandle(descriptor, ownsHandle: true));
+        }
+        catch (SocketException e)
+        {
+            throw new IOException($"--ps-socket {descriptor}: {e.Message}", e);
+        }
+
+        string? wrong = socket switch
+        {
+            { SocketType: not SocketType.Stream } or { Connected: false } => "not a connected stream socket",
+            { AddressFamily: not (AddressFamily.InterNetwork or AddressFamily.InterNetworkV6) } when mustBeTcp =>
+                "not a TCP socket, and no other kind can be reset: a dump would take our death for success and kill its tasks",
+            _ => null,
+        };
+        return wrong is null ? socket : throw new IOException($"--ps-socket {descriptor}: {wrong}");
+    }
+
+    /// <summary>Sets them, of a TCP socket.</summary>
     internal static void Tune(Socket socket)
     {
+        if (socket.AddressFamily is not (AddressFamily.InterNetwork or AddressFamily.InterNetworkV6))
+        {
+            return;
+        }
+
         LaneSocket.Tune(socket, LaneRole.Demand, congestionControl: null);
         socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
         socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, ProbeAfterSeconds);

@@ -10,11 +10,15 @@ public sealed class CriuTls
 {
     /// <summary>CRIU's default places of the files.</summary>
     private const string DefaultCaFile = "/etc/pki/CA/cacert.pem";
+    private const string DefaultRevocationFile = "/etc/pki/CA/cacrl.pem";
     private const string DefaultCertificateFile = "/etc/pki/criu/cert.pem";
     private const string DefaultKeyFile = "/etc/pki/criu/private/key.pem";
 
     /// <summary>PEM file with the authorities to trust (<c>--tls-cacert</c>). When null, CRIU's default place and the system's authorities.</summary>
     public string? CaFile { get; init; }
+
+    /// <summary>PEM file with the authorities' lists of certificates they take back (<c>--tls-cacrl</c>). When null, CRIU's default place if it is there.</summary>
+    public string? RevocationFile { get; init; }
 
     /// <summary>PEM file with our certificate (<c>--tls-cert</c>).</summary>
     public string CertificateFile { get; init; } = DefaultCertificateFile;
@@ -33,7 +37,7 @@ public sealed class CriuTls
             TargetHost = host,
             ClientCertificates = [OwnCertificate()],
             LocalCertificateSelectionCallback = static (_, _, local, _, _) => local[0],
-            RemoteCertificateValidationCallback = Accepts,
+            RemoteCertificateValidationCallback = Acceptance(),
             CertificateChainPolicy = ChainPolicy(),
         }));
         return secure;
@@ -46,7 +50,7 @@ public sealed class CriuTls
         {
             ServerCertificate = OwnCertificate(),
             ClientCertificateRequired = true,
-            RemoteCertificateValidationCallback = Accepts,
+            RemoteCertificateValidationCallback = Acceptance(),
             CertificateChainPolicy = ChainPolicy(),
         }));
         return secure;
@@ -64,8 +68,17 @@ public sealed class CriuTls
         }
     }
 
-    private bool Accepts(object sender, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors) =>
-        certificate is not null && (errors & ~(AcceptAnyName ? SslPolicyErrors.RemoteCertificateNameMismatch : SslPolicyErrors.None)) == SslPolicyErrors.None;
+    private RemoteCertificateValidationCallback Acceptance()
+    {
+        SslPolicyErrors forgiven = AcceptAnyName ? SslPolicyErrors.RemoteCertificateNameMismatch : SslPolicyErrors.None;
+        IReadOnlyList<RevocationList> revoked = Revocations();
+        return (_, certificate, chain, errors) => certificate is not null && chain is not null && (errors & ~forgiven) == SslPolicyErrors.None
+            && !chain.ChainElements.Any(element => revoked.Any(list => list.Refuses(element.Certificate, DateTimeOffset.UtcNow)));
+    }
+
+    private IReadOnlyList<RevocationList> Revocations() => (RevocationFile ?? (File.Exists(DefaultRevocationFile) ? DefaultRevocationFile : null)) is { } file
+        ? RevocationList.ReadFile(file)
+        : [];
 
     private X509Certificate2 OwnCertificate()
     {

@@ -7,6 +7,7 @@ namespace PostCopy.Images;
 public static class ImageInspector
 {
     private const int LargestFileCount = 10;
+    private const string ParentLink = "parent";
     private const string SharedMemoryPrefix = "pagemap-shmem-";
 
     /// <summary>Reads the images in <paramref name="directory"/>; the pages themselves are not read.</summary>
@@ -23,6 +24,8 @@ public static class ImageInspector
         foreach (ImageProcess process in images.Processes)
         {
             var own = new MemoryTally();
+            foreach (ImageVma vma in process.Vmas)
+                own.Add(vma);
             foreach (VmaPages pages in images.PagesByVma(process))
                 own.Add(pages.Run, pages.Vma);
             total.Add(own);
@@ -37,10 +40,27 @@ public static class ImageInspector
             images.Inventory.NetworkLock,
             images.HasOwnNetworkNamespace,
             PageSize.Bytes,
+            Parents(directory),
             processes,
             total.Summarise(),
             shared,
             Downtime(directory, limits));
+    }
+
+    /// <summary>Along CRIU's links <c>parent</c>, each relative to the directory it is in. A chain that comes back to itself ends there.</summary>
+    private static List<string> Parents(string directory)
+    {
+        List<string> parents = [];
+        string at = Path.GetFullPath(directory);
+        while (new DirectoryInfo(Path.Join(at, ParentLink)) is { Exists: true } link)
+        {
+            at = link.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? link.FullName;
+            if (parents.Contains(at))
+                break;
+            parents.Add(at);
+        }
+
+        return parents;
     }
 
     private static ProcessSummary Summarise(ImageProcess process, MemoryTally memory) => new(

@@ -7,6 +7,7 @@ namespace PostCopy.Images;
 /// <param name="NetworkLock">How CRIU locked the network.</param>
 /// <param name="HasOwnNetworkNamespace">The tree has a network namespace other than CRIU's.</param>
 /// <param name="PageBytes">Bytes in a page.</param>
+/// <param name="ParentDirectories">The image directories whose pages these go on from, nearest first; empty when these are complete.</param>
 /// <param name="Processes">Parents before their children; the root first.</param>
 /// <param name="Memory">Of all processes, and the shared memory among them.</param>
 /// <param name="SharedMemory">Each piece of shared memory in the images.</param>
@@ -18,6 +19,7 @@ public sealed record ImageSummary(
     ImageNetworkLock NetworkLock,
     bool HasOwnNetworkNamespace,
     int PageBytes,
+    IReadOnlyList<string> ParentDirectories,
     IReadOnlyList<ProcessSummary> Processes,
     MemorySummary Memory,
     IReadOnlyList<SharedMemorySummary> SharedMemory,
@@ -47,12 +49,14 @@ public sealed record ProcessSummary(
 /// <param name="LazyInImages">The part of <paramref name="Lazy"/> that is in the images as well: 0 in a lazy dump, all of it in a plain one.</param>
 /// <param name="Eager">In the images, so before the restore.</param>
 /// <param name="Parent">In a parent image set, from which restore reads it.</param>
+/// <param name="Zero">Private anonymous memory that is mapped and in no image: never touched, or zero. It costs nothing and reads as zeroes.</param>
 /// <param name="EagerByReason">The parts of <paramref name="Eager"/>, largest first.</param>
 public sealed record MemorySummary(
     PageAmount Lazy,
     PageAmount LazyInImages,
     PageAmount Eager,
     PageAmount Parent,
+    PageAmount Zero,
     IReadOnlyList<EagerMemory> EagerByReason);
 
 /// <summary>An amount of memory.</summary>

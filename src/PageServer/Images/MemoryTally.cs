@@ -9,10 +9,21 @@ internal sealed class MemoryTally
     private ulong _lazy;
     private ulong _lazyInImages;
     private ulong _parent;
+    private ulong _mappedAnonymous;
+    private ulong _dumpedAnonymous;
+
+    /// <summary>A mapping as a whole, whatever of it is in the images.</summary>
+    public void Add(ImageVma vma)
+    {
+        if (vma.CanBeLazy && !vma.IsGuard)
+            _mappedAnonymous += (vma.EndExclusive - vma.Start) >> PageSize.Shift;
+    }
 
     public void Add(PagemapRun run, ImageVma vma)
     {
         ulong pages = run.Range.PageCount;
+        if (vma.CanBeLazy)
+            _dumpedAnonymous += pages;
         if ((run.Flags & PagemapFlags.Parent) != 0)
             _parent += pages;
         else if (!run.IsOwed)
@@ -34,6 +45,8 @@ internal sealed class MemoryTally
         _lazy += other._lazy;
         _lazyInImages += other._lazyInImages;
         _parent += other._parent;
+        _mappedAnonymous += other._mappedAnonymous;
+        _dumpedAnonymous += other._dumpedAnonymous;
         foreach ((EagerReason reason, ulong pages) in other._eager)
             AddEager(reason, pages);
     }
@@ -43,6 +56,7 @@ internal sealed class MemoryTally
         Amount(_lazyInImages),
         Amount(_eager.Values.Aggregate(0UL, static (sum, pages) => sum + pages)),
         Amount(_parent),
+        Amount(_mappedAnonymous - _dumpedAnonymous),
         [.. _eager.OrderByDescending(static part => part.Value).Select(static part => new EagerMemory(part.Key, Amount(part.Value)))]);
 
     public static PageAmount Amount(ulong pages) => new((long)pages, (long)PageSize.ToBytes(pages));

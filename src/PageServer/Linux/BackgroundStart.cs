@@ -13,12 +13,16 @@ public static class BackgroundStart
     /// <summary>The descriptor on which the new process says with one byte that it serves.</summary>
     public const int ReadyDescriptor = 3;
 
+    /// <summary>The descriptor that a further one, which the new process is to have, gets there.</summary>
+    public const int KeptDescriptor = 4;
+
     /// <summary>Returns the pid once the new process has said that it serves. Throws <see cref="IOException"/> when it ended before.</summary>
     /// <param name="program">The executable file.</param>
     /// <param name="arguments">Its arguments.</param>
     /// <param name="pidFile">Where to write the pid, in decimal; it must not exist. Null for nowhere.</param>
     /// <param name="workingDirectory">Of the new process.</param>
-    public static int Run(string program, IReadOnlyList<string> arguments, string? pidFile, string workingDirectory)
+    /// <param name="kept">A further descriptor for the new process; null for none.</param>
+    public static int Run(string program, IReadOnlyList<string> arguments, string? pidFile, string workingDirectory, int? kept = null)
     {
         if (Syscall.pipe(out int reading, out int writing) != 0)
         {
@@ -29,7 +33,8 @@ public static class BackgroundStart
         ChildProcess child;
         try
         {
-            child = ChildProcess.Start(program, arguments, descriptors: [new ChildDescriptor(writing, ReadyDescriptor)], workingDirectory: workingDirectory, newSession: true);
+            ChildDescriptor[] descriptors = [new(writing, ReadyDescriptor), .. kept is { } own ? (ChildDescriptor[])[new(own, KeptDescriptor)] : []];
+            child = ChildProcess.Start(program, arguments, descriptors: descriptors, workingDirectory: workingDirectory, newSession: true);
         }
         finally
         {
