@@ -15,7 +15,7 @@ public sealed class OrphanTests
         await using Lab lab = await Lab.UpAsync("a", "b");
         string directory = $"{lab.Shared}/orphan";
         Directory.CreateDirectory(directory);
-        int root = await lab["a"].StartDetachedAsync("sh", "-c", $"{lab.Programs}/walker {directory} 32 1 mixed & wait");
+        int root = await BareTree.StartAsync(lab["a"], "sh", "-c", $"{lab.Programs}/walker {directory} 32 1 mixed & wait");
         Walker walker = Walker.At(directory);
         int child = (await walker.StatsAsync()).Pid;
         Assert.NotEqual(root, child);

@@ -37,21 +37,6 @@ internal sealed class LabHost
     /// <summary>Runs a command that must succeed.</summary>
     public async Task<string> RunAsync(params IEnumerable<string> command) => (await TryAsync(command)).EnsureSuccess().Output;
 
-    /// <summary>
-    /// Starts a command in a session of its own, without terminal or descriptors, below a pid that no other host of the lab is likely to have. Returns that pid.
-    /// </summary>
-    public async Task<int> StartDetachedAsync(params IEnumerable<string> command)
-    {
-        // The bed's own directory and what its shells left open are of another mount namespace, which CRIU cannot dump.
-        const string script = """
-            cd /
-            echo $1 >/proc/sys/kernel/ns_last_pid; shift
-            for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval "exec $fd>&-"; done
-            setsid "$@" </dev/null >/dev/null 2>&1 & echo $!
-            """;
-        return int.Parse(await RunAsync(["bash", "-c", script, "bash", $"{20000 + Random.Shared.Next(10000)}", .. command]), CultureInfo.InvariantCulture);
-    }
-
     /// <summary>Starts <c>postcopy agent</c> here and waits until it listens.</summary>
     public Task<RunningAgent> StartAgentAsync(params string[] options) => RunningAgent.StartAsync(_lab, this, options);
 
