@@ -7,13 +7,15 @@ namespace PostCopy.Tests.Recovery;
 internal sealed class Scene : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private readonly string[] _agentOptions;
     private Migration? _migration;
 
-    private Scene(Lab lab, Walker walker, RunningAgent agent)
+    private Scene(Lab lab, Walker walker, RunningAgent agent, string[] agentOptions)
     {
         Lab = lab;
         Walker = walker;
         Agent = agent;
+        _agentOptions = agentOptions;
     }
 
     public Lab Lab { get; }
@@ -31,7 +33,7 @@ internal sealed class Scene : IAsyncDisposable
         try
         {
             Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes);
-            return new Scene(lab, walker, await lab["b"].StartAgentAsync(agentOptions));
+            return new Scene(lab, walker, await lab["b"].StartAgentAsync(agentOptions), agentOptions);
         }
         catch
         {
@@ -50,10 +52,10 @@ internal sealed class Scene : IAsyncDisposable
         _migration = Migration.Start(Lab, Lab["a"], Walker.Container.Id, Agent.Endpoint, Agent.TokenFile, options);
 
     /// <summary>Starts the migration and returns when the container runs on b and is owed most of its memory.</summary>
-    public async Task DrainSlowlyAsync()
+    public async Task DrainSlowlyAsync(params string[] options)
     {
         await LimitRateAsync(8);
-        StartMigration();
+        StartMigration(options);
         await WaitForPhaseAsync("memory follows");
     }
 
@@ -110,7 +112,7 @@ internal sealed class Scene : IAsyncDisposable
     public async Task RestartAgentAsync()
     {
         await Agent.DisposeAsync();
-        Agent = await Lab["b"].StartAgentAsync();
+        Agent = await Lab["b"].StartAgentAsync(_agentOptions);
     }
 
     /// <summary>The migration ends well, and the container proves that nothing of it was lost.</summary>

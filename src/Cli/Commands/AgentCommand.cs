@@ -69,7 +69,7 @@ internal static class AgentCommand
             {
                 options.Listen = parsed.GetRequiredValue(listen);
                 options.StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
-                options.RuncRoot = parsed.GetValue(runcRoot);
+                options.RuncRoot = parsed.GetValue(runcRoot) is { } runc ? Path.GetFullPath(runc) : null;
                 options.BundleRoot = parsed.GetValue(bundleRoot) is { } root ? Path.GetFullPath(root) : null;
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
                 options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);

@@ -84,7 +84,7 @@ internal static class MigrateCommand
             ContainerId = parsed.GetRequiredValue(id),
             DestinationBundle = parsed.GetValue(bundle),
             DestinationId = parsed.GetValue(newId),
-            RuncRoot = parsed.GetValue(runcRoot),
+            RuncRoot = parsed.GetValue(runcRoot) is { } root ? Path.GetFullPath(root) : null,
             TcpEstablished = parsed.GetValue(tcpEstablished),
         });
     }
@@ -155,7 +155,7 @@ internal static class MigrateCommand
                 Policy = Enum.Parse<PrefetchPolicy>(parsed.GetRequiredValue(policy), ignoreCase: true),
                 KeepCpusAwake = parsed.GetValue(keepCpusAwake),
                 CriuConfigFile = parsed.GetValue(criuConfig),
-                TokenFile = parsed.GetRequiredValue(tokenFile),
+                TokenFile = Path.GetFullPath(parsed.GetRequiredValue(tokenFile)),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
                 Insecure = parsed.GetValue(insecure),
                 Tls = tls.Read(parsed, parsed.GetRequiredValue(to), parsed.GetValue(insecure)),
