@@ -135,7 +135,12 @@ internal sealed partial class AgentSession
         {
             await _socket!.Finished.ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or SocketException or ArgumentException)
+        catch (Exception e) when (e is LinuxException or ArgumentException)
+        {
+            // A userfaultfd could not be kept: CRIU would wait for ever for pages that nobody is asked for.
+            Post(new SessionEvent.GiveUp($"the memory of the copy cannot be served: {e.Message}"));
+        }
+        catch (Exception e) when (e is IOException or SocketException)
         {
             // CRIU is ending, and its end says more than this does.
             _socketError = e.Message;

@@ -153,7 +153,7 @@ internal sealed partial class AgentSession
 
             _lanes.Start(_memory, _container.Checksums);
         }
-        catch (Exception e) when (e is IOException or SocketException)
+        catch (Exception e) when (e is IOException or SocketException or InvalidDataException)
         {
             AgentLog.CannotTakeOver(_logger, _criu!.Directory, e.Message);
             _errors.Add(e.Message);
