@@ -270,9 +270,6 @@ run() {
         # shellcheck disable=SC2064     # the values of now are meant
         trap "kill -$signal \$(cat /proc/$child/task/$child/children 2>/dev/null || echo $child) 2>/dev/null || true" "$signal"
     done
-    # nsenter stops when what it runs is stopped, and goes on, with that, by a signal to itself (nsenter.c).
-    # shellcheck disable=SC2064
-    trap "kill -CONT $child 2>/dev/null || true" CONT
     # A signal interrupts wait; the child may live on.
     while :; do
         code=0

@@ -89,8 +89,6 @@ public sealed class RandomFailureTests(ITestOutputHelper output)
                 int stopped = await host.SignalAsync("STOP", failure.Pattern);
                 await scene.WaitAWhileAsync();
                 await host.SignalAsync("CONT", failure.Pattern);
-                await scene.Migration.Process.SignalAsync("CONT");
-                await scene.Agent.Process.SignalAsync("CONT");
                 return stopped;
             default:
                 return await host.SignalAsync(failure.Does, failure.Pattern);

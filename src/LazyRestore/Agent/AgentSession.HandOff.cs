@@ -14,6 +14,9 @@ internal sealed partial class AgentSession
 {
     private static readonly TimeSpan DestroyDeadline = TimeSpan.FromSeconds(60);
 
+    /// <summary>For CRIU to undo what it built. Then it is killed, with whatever it has built: nothing of that ever ran.</summary>
+    private static readonly TimeSpan UndoPatience = TimeSpan.FromSeconds(10);
+
     private readonly Built _built = new();
     private DestinationState _state = DestinationState.Receiving;
     private bool _containerDied;
@@ -248,6 +251,12 @@ internal sealed partial class AgentSession
             _lanes.BeginEpoch(_epoch);
             _socket?.Dispose();
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
+            if (await Task.WhenAny(ended, Task.Delay(UndoPatience, deadline.Token)).ConfigureAwait(false) != ended && _record!.Restore.Exists)
+            {
+                _errors.Add($"CRIU did not end within {UndoPatience.TotalSeconds} s and was killed, with the copy that it had built");
+                ProcessSignal.KillGroup(_record.Restore.Pid);
+            }
+
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
