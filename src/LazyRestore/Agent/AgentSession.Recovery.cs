@@ -50,7 +50,7 @@ internal sealed partial class AgentSession
         if (DestinationRecord.TryLoad(directory) is not { } record)
         {
             // The agent died before it had promised anything.
-            Directory.Delete(directory, recursive: true);
+            MountedTree.Delete(directory);
             return null;
         }
 

@@ -100,7 +100,7 @@ internal sealed partial class MigrationRun
                     : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}");
             }
 
-            Directory.Delete(directory, recursive: true);
+            MountedTree.Delete(directory);
         }
     }
 
