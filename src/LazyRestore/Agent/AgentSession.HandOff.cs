@@ -251,18 +251,29 @@ internal sealed partial class AgentSession
             _lanes.BeginEpoch(_epoch);
             _socket?.Dispose();
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
-            if (await Task.WhenAny(ended, Task.Delay(UndoPatience, deadline.Token)).ConfigureAwait(false) != ended && _record!.Restore.Exists)
-            {
-                _errors.Add($"CRIU did not end within {UndoPatience.TotalSeconds} s and was killed, with the copy that it had built");
-                ProcessSignal.KillGroup(_record.Restore.Pid);
-            }
-
+            await AwaitUndoAsync(_record!.Restore, deadline.Token).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {
             _errors.Add($"the unrun copy could not be removed ({e.Message}): runc delete --force {_container.ContainerId} on this host");
+        }
+    }
+
+    /// <summary>Until neither runc nor CRIU nor anything that they built is left, whichever of them was killed before.</summary>
+    private async Task AwaitUndoAsync(ProcessIdentity restore, CancellationToken cancellation)
+    {
+        long late = Environment.TickCount64 + (long)UndoPatience.TotalMilliseconds;
+        while (ProcessOffspring.Exists(restore))
+        {
+            if (Environment.TickCount64 > late)
+            {
+                _errors.Add($"CRIU did not end within {UndoPatience.TotalSeconds} s and was killed, with the copy that it had built");
+                ProcessOffspring.Kill(restore);
+            }
+
+            await Task.Delay(TimeSpan.FromMilliseconds(10), cancellation).ConfigureAwait(false);
         }
     }
 

@@ -8,7 +8,6 @@ using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Userfault;
-using PostCopy.Wire;
 
 namespace PostCopy.Agent;
 
@@ -33,7 +32,7 @@ internal sealed partial class AgentSession
             {
                 session = TakeOver(directory, options, logger);
             }
-            catch (Exception e) when (e is IOException or FormatException or Google.Protobuf.InvalidProtocolBufferException or UnauthorizedAccessException)
+            catch (Exception e) when (e is IOException or Google.Protobuf.InvalidProtocolBufferException or UnauthorizedAccessException)
             {
                 AgentLog.CannotTakeOver(logger, directory, e.Message);
             }
@@ -55,7 +54,7 @@ internal sealed partial class AgentSession
         }
 
         Prepare container = Prepare.Parser.ParseFrom(record.Prepare);
-        return new AgentSession(SessionToken.FromHex(record.Token), options, logger)
+        return new AgentSession(record.Session, options, logger)
         {
             _record = record,
             _container = container,

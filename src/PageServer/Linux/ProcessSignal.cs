@@ -15,14 +15,4 @@ internal static class ProcessSignal
             throw new LinuxException($"kill of pid {pid}", errno);
         }
     }
-
-    /// <summary>SIGKILL to a process group, by its leader's pid. No error when nobody is left in it.</summary>
-    internal static void KillGroup(int leader)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(leader, 2);
-        if (Syscall.kill(-leader, Signum.SIGKILL) != 0 && (Errno)Stdlib.GetLastError() is var errno and not Errno.ESRCH)
-        {
-            throw new LinuxException($"kill of process group {leader}", errno);
-        }
-    }
 }

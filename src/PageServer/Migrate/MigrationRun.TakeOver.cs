@@ -20,7 +20,7 @@ internal sealed partial class MigrationRun
             ?? throw new MigrationException($"there is no session {session} below {stateDirectory} whose source is this host");
         return new MigrationRun(record.Options with { StateDirectory = stateDirectory }, logger, progress)
         {
-            _session = SessionToken.FromHex(record.Token),
+            _session = record.Session,
             _record = record,
             _epoch = record.Epoch,
             _criu = CriuSession.TakeOver(stateDirectory, name, record.Options.TcpEstablished),
