@@ -1,3 +1,4 @@
+using System.Globalization;
 using PostCopy.Tests.TestBed;
 using Xunit.Abstractions;
 
@@ -8,7 +9,10 @@ namespace PostCopy.Tests.EndToEnd;
 public sealed class CrowdTests(ITestOutputHelper output)
 {
     private const int Strangers = 1000;
-    private const int Rounds = 3;
+
+    /// <summary>Where others share the machine single moves differ by a lot, so only what is out of all proportion fails there; <c>eng/crowd.sh</c> asks for 1.1.</summary>
+    private static readonly double Limit = Setting("POSTCOPY_CROWD_LIMIT", 5);
+    private static readonly int Rounds = (int)Setting("POSTCOPY_CROWD_ROUNDS", 3);
 
     [SkippableFact]
     public async Task A_crowd_of_stalled_connections_does_not_disturb_a_drain()
@@ -32,12 +36,16 @@ public sealed class CrowdTests(ITestOutputHelper output)
 
         ratios.Sort();
         output.WriteLine($"time to move a megabyte with {Strangers} stalled connections / without: {string.Join(", ", ratios.Select(static ratio => ratio.ToString("F2")))}");
-        // The goal is a median of 1.1 on a quiet machine. On one that does other things single moves differ by more than ten times: here it only counts
-        // that all of them came to their end and the program is whole.
+        double median = ratios[ratios.Count / 2];
+        output.WriteLine($"median {median:F2}, at most {Limit:F2} is accepted here");
+        Assert.True(median <= Limit, $"the crowd made a drain {median:F2} times as long");
         await walker.VerifyAsync();
         await walker.Container.RemoveFromAsync(lab["a"]);
         await lab.AssertNothingLeftAsync();
     }
+
+    private static double Setting(string name, double otherwise) =>
+        double.TryParse(Environment.GetEnvironmentVariable(name), CultureInfo.InvariantCulture, out double value) ? value : otherwise;
 
     private static async Task<double> MoveAsync(Lab lab, string from, Walker walker, RunningAgent to, bool crowded)
     {

@@ -39,6 +39,10 @@ internal static class FuzzTargets
         Message(FrameKind.Progress, new Progress { RemainingPages = 5, Faults = 6 }),
         Message(FrameKind.Drained, new Drained { FaultP99Us = 1.5 }),
         Message(FrameKind.NeverRan, new NeverRan { Errors = { "CRIU" } }),
+        Message(FrameKind.Owed, new Owed { Pid = 7, Starts = { 0x1000 }, Pages = { 2 }, Last = true }),
+        Message(FrameKind.MemoryLost, new MemoryLost { Reason = "it died" }),
+        Message(FrameKind.Failed, new Failed { Error = "no" }),
+        Message(FrameKind.Cancel, new Cancel { Reason = "no" }),
         Samples.Frame(FrameKind.Ask),
         Samples.Frame(FrameKind.Heartbeat, 0, BitConverter.GetBytes(1L)),
     ];
@@ -52,6 +56,7 @@ internal static class FuzzTargets
         new("host name", Texts("a", "b.example", "host-1.example.org"), static bytes => HostName.Require(Text(bytes)), typeof(CertificateException)),
         .. FileTargets.All,
         .. LaneTargets.All,
+        .. RecoveryTargets.All,
     ];
 
     public static byte[] Message(FrameKind kind, IMessage message) => Samples.Frame(kind, 0, message.ToByteArray());

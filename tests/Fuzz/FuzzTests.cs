@@ -90,5 +90,6 @@ public sealed class FuzzScratch : IDisposable
     {
         FileTargets.CleanUp();
         LaneTargets.CleanUp();
+        RecoveryTargets.CleanUp();
     }
 }

@@ -21,6 +21,24 @@ public sealed class LinkCutTests
         await scene.ExpectMovedAsync();
     }
 
+    /// <summary>
+    /// Half-open: what one host says does not arrive, and what it hears does. Whoever speaks into the void finds out; the other one must not take the
+    /// silence for peace.
+    /// </summary>
+    [SkippableTheory]
+    [InlineData("a")]
+    [InlineData("b")]
+    public async Task A_link_that_is_dead_in_one_direction_is_noticed_and_used_again(string mute)
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.DrainSlowlyAsync();
+        await scene.Lab[mute].RunAsync("iptables", "-A", "OUTPUT", "-o", "eth0", "-j", "DROP");
+        await Condition.WaitAsync(() => scene.Count("stalled") >= 1, Limit, "the source to notice");
+        await Condition.WaitAsync(() => scene.Agent.Process.Error.Contains("cannot get them now", StringComparison.Ordinal), Limit, "the agent to notice");
+        await scene.Lab[mute].RunAsync("iptables", "-D", "OUTPUT", "-o", "eth0", "-j", "DROP");
+        await scene.ExpectMovedAsync();
+    }
+
     /// <summary>The lanes are reset: the source notices at once and need not wait for silence.</summary>
     [SkippableFact]
     public async Task Connections_that_are_killed_are_made_again()

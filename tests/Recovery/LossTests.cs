@@ -34,6 +34,69 @@ public sealed class LossTests
         await ExpectDeadAsync(scene, "poison");
     }
 
+    /// <summary>As the kernel's out-of-memory killer would: the source's frozen copy, which holds what is owed.</summary>
+    [SkippableTheory]
+    [InlineData("stall")]
+    [InlineData("poison")]
+    public async Task By_the_death_of_a_frozen_process(string onLoss)
+    {
+        await using Scene scene = await Scene.StartAsync(agentOptions: ["--on-loss", onLoss]);
+        await scene.DrainSlowlyAsync();
+        await KillFrozenCopyAsync(scene);
+        MigrationReport report = (await scene.Migration.WaitAsync()).Expect(ExitCode.Lost, "lost");
+        string error = Assert.Single(report.Errors);
+        Assert.Contains("has died, and its memory with it", error, StringComparison.Ordinal);
+        Assert.Empty(await scene.StatusAsync("a"));
+        Assert.Null(await scene.Walker.Container.StatusOnAsync(scene.Lab["a"]));
+        await scene.Lab["a"].AssertNothingLeftAsync();
+
+        if (onLoss == "stall")
+        {
+            JsonElement session = Assert.Single(await scene.StatusAsync("b"));
+            Assert.Contains("--source-is-dead", session.GetProperty("waitsFor").GetString(), StringComparison.Ordinal);
+            Assert.Equal("running", await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]));
+            await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session.GetProperty("session").GetString()!, "--source-is-dead", "poison");
+        }
+
+        await ExpectGoneAsync(scene);
+    }
+
+    /// <summary>It dies while nobody works on the session: whoever takes over finds out.</summary>
+    [SkippableTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task By_the_death_of_a_frozen_process_that_nobody_serves(bool resume)
+    {
+        await using Scene scene = await Scene.StartAsync(agentOptions: ["--on-loss", "kill"]);
+        await scene.DrainSlowlyAsync();
+        string session = Assert.Single(await scene.StatusAsync("a")).GetProperty("session").GetString()!;
+        await scene.KillMigrateAsync();
+        await KillFrozenCopyAsync(scene);
+        CommandResult end = resume ? await scene.Lab["a"].TryAsync(Repository.PostCopy, "migrate", "--resume", session) : await scene.AbortAsync(session);
+        Assert.True(end.ExitCode == ExitCode.Lost && end.Error.Contains("has died, and its memory with it", StringComparison.Ordinal), $"{end}");
+        Assert.Empty(await scene.StatusAsync("a"));
+        await scene.Lab["a"].AssertNothingLeftAsync();
+        await ExpectGoneAsync(scene);
+    }
+
+    private static async Task KillFrozenCopyAsync(Scene scene)
+    {
+        await scene.Lab["a"].RunAsync("runc", "kill", "walker", "KILL");
+        // With the freezer of cgroup v1 the signal takes effect at the thaw. CRIU holds the tasks all the same.
+        await scene.Lab["a"].TryAsync("runc", "resume", "walker");
+    }
+
+    /// <summary>The program on the destination ended of what was lost; the session ends by itself, since nobody will come to hear of it.</summary>
+    private static async Task ExpectGoneAsync(Scene scene)
+    {
+        await Condition.WaitAsync(() => scene.Walker.Container.StatusOnAsync(scene.Lab["b"]).GetAwaiter().GetResult() == "stopped", Limit, "the container's end");
+        await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session's end");
+        Assert.Contains("is lost, and with it pages", scene.Agent.Process.Error, StringComparison.Ordinal);
+        scene.Walker.AssertNothingBadWasSeen();
+        await scene.Walker.Container.RemoveFromAsync(scene.Lab["b"]);
+        await scene.Lab["b"].AssertNothingLeftAsync(except: "process ");
+    }
+
     private static async Task ExpectDeadAsync(Scene scene, string choice)
     {
         // The program touches all of its memory: sooner or later the missing part, which ends it.

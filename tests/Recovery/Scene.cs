@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using PostCopy.Tests.TestBed;
 
@@ -7,13 +8,15 @@ namespace PostCopy.Tests.Recovery;
 internal sealed class Scene : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private readonly string[] _agentOptions;
     private Migration? _migration;
 
-    private Scene(Lab lab, Walker walker, RunningAgent agent)
+    private Scene(Lab lab, Walker walker, RunningAgent agent, string[] agentOptions)
     {
         Lab = lab;
         Walker = walker;
         Agent = agent;
+        _agentOptions = agentOptions;
     }
 
     public Lab Lab { get; }
@@ -24,14 +27,18 @@ internal sealed class Scene : IAsyncDisposable
 
     public Migration Migration => _migration!;
 
-    public static async Task<Scene> StartAsync(int mebibytes = 64, params string[] agentOptions)
+    public static Task<Scene> StartAsync(int mebibytes = 64, params string[] agentOptions) => StartAsync(static _ => Task.CompletedTask, mebibytes, agentOptions);
+
+    /// <param name="prepare">What is to be done to the hosts before anything runs there.</param>
+    public static async Task<Scene> StartAsync(Func<Lab, Task> prepare, int mebibytes = 64, params string[] agentOptions)
     {
         Bed.RequirePostCopy();
         Lab lab = await Lab.UpAsync("a", "b");
         try
         {
+            await prepare(lab);
             Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes);
-            return new Scene(lab, walker, await lab["b"].StartAgentAsync(agentOptions));
+            return new Scene(lab, walker, await lab["b"].StartAgentAsync(agentOptions), agentOptions);
         }
         catch
         {
@@ -50,12 +57,31 @@ internal sealed class Scene : IAsyncDisposable
         _migration = Migration.Start(Lab, Lab["a"], Walker.Container.Id, Agent.Endpoint, Agent.TokenFile, options);
 
     /// <summary>Starts the migration and returns when the container runs on b and is owed most of its memory.</summary>
-    public async Task DrainSlowlyAsync()
+    public async Task DrainSlowlyAsync(params string[] options)
     {
         await LimitRateAsync(8);
-        StartMigration();
+        StartMigration(options);
         await WaitForPhaseAsync("memory follows");
     }
+
+    /// <summary>Starts a migration and returns when CRIU waits at this step, on whichever host it comes, with CRIU's pid there; <see cref="LetGo"/> lets it go on.</summary>
+    public async Task<int> StartHeldAsync(string step, params string[] options)
+    {
+        string script = $"{Lab.Shared}/hold.sh";
+        string held = $"{Lab.Shared}/held";
+        await File.WriteAllTextAsync(script, $"#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" = {step} ] || exit 0\necho $PPID >{held}.new; mv {held}.new {held}\nuntil [ -e {Lab.Shared}/go ]; do sleep 0.02; done\n");
+        File.SetUnixFileMode(script, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        await File.WriteAllTextAsync($"{Lab.Shared}/hold.conf", $"action-script {script}\n");
+        StartMigration(["--criu-config", $"{Lab.Shared}/hold.conf", .. options]);
+        await Condition.WaitAsync(() => File.Exists(held), Limit, $"CRIU to come to {step}");
+        return int.Parse(await File.ReadAllTextAsync(held), CultureInfo.InvariantCulture);
+    }
+
+    public void LetGo() => File.WriteAllText($"{Lab.Shared}/go", "");
+
+    /// <summary>Waits until the source has decided that the container stays.</summary>
+    public Task WaitUntilCancelledAsync() => Condition.WaitAsync(
+        () => Lab["a"].TryAsync("sh", "-c", "test -L /run/postcopy/*-source/decision").GetAwaiter().GetResult().ExitCode == 0, Limit, "the migration to be given up");
 
     public Task WaitForPhaseAsync(string phase) =>
         Migration.Process.WaitForOutputAsync(command => command.Error.Contains(phase, StringComparison.Ordinal), Limit);
@@ -112,7 +138,7 @@ internal sealed class Scene : IAsyncDisposable
     public async Task RestartAgentAsync()
     {
         await Agent.DisposeAsync();
-        Agent = await Lab["b"].StartAgentAsync();
+        Agent = await Lab["b"].StartAgentAsync(_agentOptions);
     }
 
     /// <summary>The migration ends well, and the container proves that nothing of it was lost.</summary>

@@ -48,6 +48,13 @@ internal sealed class LabHost
         return $"/run/netns/{name}";
     }
 
+    /// <summary>A file system of its own for a directory, for the rest of the lab's life.</summary>
+    public async Task MountTmpfsAsync(string directory, string size)
+    {
+        await RunAsync("sh", "-c", $"mkdir -p {directory} && mount -t tmpfs -o mode=700,size={size} tmpfs {directory}");
+        _atStart = await HostInventory.TakeAsync(this);
+    }
+
     /// <summary>
     /// Limits what this host sends, so that a drain takes long enough for something to happen in it. The queue is short: a fault's answer does not
     /// wait long behind what is pushed.

@@ -32,11 +32,11 @@ internal sealed class Migration : IAsyncDisposable
         return new Migration(process, reportFile);
     }
 
-    /// <summary>Goes on with a session whose process is dead.</summary>
+    /// <summary>Goes on with a session whose process is dead, in another directory: files that were named must be found from there, too.</summary>
     public static Migration Resume(Lab lab, LabHost from, string session)
     {
         string reportFile = $"{lab.Shared}/report-{Guid.NewGuid():N}.json";
-        return new Migration(from.Start([Repository.PostCopy, "migrate", "--resume", session, "--report", reportFile]), reportFile);
+        return new Migration(from.Start(["env", "--chdir=/", Repository.PostCopy, "migrate", "--resume", session, "--report", reportFile]), reportFile);
     }
 
     public static async Task<MigrationResult> RunAsync(Lab lab, LabHost from, Container container, RunningAgent to, params string[] options)

@@ -53,6 +53,12 @@ internal static class AbortCommand
     private static int Order(string session, string stateDirectory, SessionOrder? order)
     {
         SessionStatus? status = SessionList.Read(stateDirectory).FirstOrDefault(one => one.Session == session && one.Role == "destination");
+        if (status?.State is "Receiving" or "Building" or "Asking")
+        {
+            Console.Error.WriteLine("postcopy abort: the container has not been handed off: it is the source's to give the attempt up (Ctrl-C there)");
+            return ExitCodes.Usage;
+        }
+
         if (order is null && status?.State is not ("Complete" or "NeverRan"))
         {
             Console.Error.WriteLine($"postcopy abort: the container is owed {status?.PagesOwed} pages. Only if their source is lost for good: --source-is-dead poison|kill");

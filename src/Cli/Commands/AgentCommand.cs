@@ -55,12 +55,13 @@ internal static class AgentCommand
             HelpName = "N",
             DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
         };
+        Option<double> stepDeadline = StepDeadlineOption.Create();
         Option<string[]> allow = new("--allow") { Description = "A name that a source's certificate must have; may be given more than once. Default: every host of the authorities.", HelpName = "NAME", DefaultValueFactory = static _ => [] };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, insecure, maxSessions, verbose,
+            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, stepDeadline, insecure, maxSessions, verbose,
         };
         TlsOptions tls = new(command);
         tls.Exclude(command, insecure);
@@ -69,7 +70,7 @@ internal static class AgentCommand
             {
                 options.Listen = parsed.GetRequiredValue(listen);
                 options.StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
-                options.RuncRoot = parsed.GetValue(runcRoot);
+                options.RuncRoot = parsed.GetValue(runcRoot) is { } runc ? Path.GetFullPath(runc) : null;
                 options.BundleRoot = parsed.GetValue(bundleRoot) is { } root ? Path.GetFullPath(root) : null;
                 options.TokenFile = parsed.GetRequiredValue(tokenFile);
                 options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
@@ -77,6 +78,7 @@ internal static class AgentCommand
                 options.MaxSessions = parsed.GetValue(maxSessions);
                 options.OnLoss = parsed.GetValue(onLoss);
                 options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));
+                options.StepDeadline = TimeSpan.FromSeconds(parsed.GetValue(stepDeadline));
                 options.Tls = tls.Read(parsed, options.Listen, options.Insecure);
                 foreach (string name in parsed.GetRequiredValue(allow))
                 {

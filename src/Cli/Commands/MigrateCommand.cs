@@ -84,7 +84,7 @@ internal static class MigrateCommand
             ContainerId = parsed.GetRequiredValue(id),
             DestinationBundle = parsed.GetValue(bundle),
             DestinationId = parsed.GetValue(newId),
-            RuncRoot = parsed.GetValue(runcRoot),
+            RuncRoot = parsed.GetValue(runcRoot) is { } root ? Path.GetFullPath(root) : null,
             TcpEstablished = parsed.GetValue(tcpEstablished),
         });
     }
@@ -135,12 +135,13 @@ internal static class MigrateCommand
             Description = "Send the container's memory to another machine without encryption: whoever can read the wire reads it.",
         };
         Option<string?> tlsName = TlsNameOption.Create();
+        Option<double> stepDeadline = StepDeadlineOption.Create();
         Option<bool> verify = new("--verify") { Description = "Checksum every frame of pages on both sides: pages damaged on the way, in memory for example, are noticed and never installed." };
         Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
-        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, tlsName, insecure, verify, stateDirectory, json, report, verbose])
+        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, tlsName, insecure, verify, stepDeadline, stateDirectory, json, report, verbose])
         {
             command.Add(option);
         }
@@ -155,12 +156,13 @@ internal static class MigrateCommand
                 Policy = Enum.Parse<PrefetchPolicy>(parsed.GetRequiredValue(policy), ignoreCase: true),
                 KeepCpusAwake = parsed.GetValue(keepCpusAwake),
                 CriuConfigFile = parsed.GetValue(criuConfig),
-                TokenFile = parsed.GetRequiredValue(tokenFile),
+                TokenFile = Path.GetFullPath(parsed.GetRequiredValue(tokenFile)),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
                 Insecure = parsed.GetValue(insecure),
                 Tls = tls.Read(parsed, parsed.GetRequiredValue(to), parsed.GetValue(insecure)),
                 TlsName = parsed.GetValue(tlsName),
                 Verify = parsed.GetValue(verify),
+                StepDeadline = TimeSpan.FromSeconds(parsed.GetValue(stepDeadline)),
             }),
             parsed.GetValue(json),
             parsed.GetValue(report),

@@ -24,7 +24,7 @@ internal sealed class TlsOptions
 
     /// <summary>
     /// The files in force. When none are named, those in the default directory are used for other machines, if they exist and nobody asked for
-    /// --insecure.
+    /// --insecure. Full paths: whoever goes on with a session later may do that from another directory.
     /// </summary>
     internal TlsFiles? Read(ParseResult parsed, AgentEndpoint endpoint, bool insecure)
     {
@@ -34,7 +34,7 @@ internal sealed class TlsOptions
         string? key = parsed.GetValue(Key);
         bool named = (authority ?? certificate ?? key) is not null;
         return named || (!insecure && !endpoint.IsLocal && File.Exists(usual.Certificate))
-            ? new TlsFiles(authority ?? usual.Authority, certificate ?? usual.Certificate, key ?? usual.Key)
+            ? new TlsFiles(Path.GetFullPath(authority ?? usual.Authority), Path.GetFullPath(certificate ?? usual.Certificate), Path.GetFullPath(key ?? usual.Key))
             : null;
     }
 

@@ -14,7 +14,7 @@ internal static class ReportText
         MigrationOutcome.Moved => "the container runs on the destination; nothing is left here.",
         MigrationOutcome.RolledBack => "the container runs here.",
         MigrationOutcome.HandedOff => "the container was handed off and is frozen here; do not resume it.",
-        _ => "the container runs nowhere any more.",
+        _ => "the container is lost, or memory of it.",
     };
 
     internal static void Write(TextWriter output, MigrationOptions options, MigrationReport report)
@@ -27,7 +27,7 @@ internal static class ReportText
             MigrationOutcome.Refused => $"{container} was not touched: it is where and as it was.",
             MigrationOutcome.RolledBack => $"{container} runs here as before; nothing is left on {destination}.",
             MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not resume it.",
-            MigrationOutcome.Lost => $"{container} runs nowhere any more.",
+            MigrationOutcome.Lost => $"{container} is lost, or memory of it.",
             _ => report.Outcome.ToString(),
         });
         if (report.Pages.Total == 0)

@@ -71,6 +71,9 @@ internal static partial class AgentLog
     [LoggerMessage(2023, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
 
+    [LoggerMessage(2024, LogLevel.Warning, "session {Session}: postcopy status shows old news: {Reason}")]
+    internal static partial void NoStatus(ILogger logger, string session, string reason);
+
     [LoggerMessage(2021, LogLevel.Information, "connections are encrypted; this host is {Names}, accepted are {Allowed}")]
     internal static partial void Encrypted(ILogger logger, string names, string allowed);
 

@@ -81,19 +81,10 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        try
-        {
-            while (true)
-            {
-                await AcceptAsync(stoppingToken).ConfigureAwait(false);
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            // Asked to stop: no new sessions; those that are here come to their end first.
-        }
-
-        _listener!.Dispose();
+        using CancellationTokenSource over = new();
+        Task accepting = AcceptAllAsync(over.Token);
+        await Task.WhenAny(accepting, Task.Delay(Timeout.Infinite, stoppingToken)).ConfigureAwait(false);
+        // Asked to stop: no new sessions; those that are here come to their end first, and their sources may have to connect anew for that.
         lock (_admission)
         {
             _stopping = true;
@@ -105,7 +96,25 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
         AgentLog.Stopping(logger, _sessions.Count);
         await Task.WhenAll(_sessions.Values.Select(static session => session.Ended)).ConfigureAwait(false);
+        await over.CancelAsync().ConfigureAwait(false);
+        await accepting.ConfigureAwait(false);
+        _listener!.Dispose();
         TreeCgroup.RemoveUnused();
+    }
+
+    private async Task AcceptAllAsync(CancellationToken over)
+    {
+        try
+        {
+            while (true)
+            {
+                await AcceptAsync(over).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // No session is left that a source could come back to.
+        }
     }
 
     /// <inheritdoc/>

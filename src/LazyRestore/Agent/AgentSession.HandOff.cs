@@ -14,6 +14,9 @@ internal sealed partial class AgentSession
 {
     private static readonly TimeSpan DestroyDeadline = TimeSpan.FromSeconds(60);
 
+    /// <summary>For CRIU to undo what it built. Then it is killed, with whatever it has built: nothing of that ever ran.</summary>
+    private static readonly TimeSpan UndoPatience = TimeSpan.FromSeconds(10);
+
     private readonly Built _built = new();
     private DestinationState _state = DestinationState.Receiving;
     private bool _containerDied;
@@ -135,7 +138,12 @@ internal sealed partial class AgentSession
         {
             await _socket!.Finished.ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or SocketException or ArgumentException)
+        catch (Exception e) when (e is LinuxException or ArgumentException)
+        {
+            // A userfaultfd could not be kept: CRIU would wait for ever for pages that nobody is asked for.
+            Post(new SessionEvent.GiveUp($"the memory of the copy cannot be served: {e.Message}"));
+        }
+        catch (Exception e) when (e is IOException or SocketException)
         {
             // CRIU is ending, and its end says more than this does.
             _socketError = e.Message;
@@ -243,12 +251,29 @@ internal sealed partial class AgentSession
             _lanes.BeginEpoch(_epoch);
             _socket?.Dispose();
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
+            await AwaitUndoAsync(_record!.Restore, deadline.Token).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {
             _errors.Add($"the unrun copy could not be removed ({e.Message}): runc delete --force {_container.ContainerId} on this host");
+        }
+    }
+
+    /// <summary>Until neither runc nor CRIU nor anything that they built is left, whichever of them was killed before.</summary>
+    private async Task AwaitUndoAsync(ProcessIdentity restore, CancellationToken cancellation)
+    {
+        long late = Environment.TickCount64 + (long)UndoPatience.TotalMilliseconds;
+        while (ProcessOffspring.Exists(restore))
+        {
+            if (Environment.TickCount64 > late)
+            {
+                _errors.Add($"CRIU did not end within {UndoPatience.TotalSeconds} s and was killed, with the copy that it had built");
+                ProcessOffspring.Kill(restore);
+            }
+
+            await Task.Delay(TimeSpan.FromMilliseconds(10), cancellation).ConfigureAwait(false);
         }
     }
 

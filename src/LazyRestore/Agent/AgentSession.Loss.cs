@@ -11,10 +11,12 @@ internal sealed partial class AgentSession
     private long _linkLostAt;
     private bool _forget;
     private bool _gaveUpPages;
+    private bool _sourceIsLost;
 
     private async Task LookForLossAsync()
     {
-        if (_state is DestinationState.Complete or DestinationState.NeverRan && SessionOrders.IsForgotten(_criu!.Directory))
+        // Whoever has nothing more to give does not come to hear how it ended.
+        if (_state is DestinationState.Complete or DestinationState.NeverRan && (_sourceIsLost || SessionOrders.IsForgotten(_criu!.Directory)))
         {
             _forget = true;
         }
@@ -26,7 +28,7 @@ internal sealed partial class AgentSession
 
         SessionOrder? order = SessionOrders.FindLoss(_criu!.Directory);
         bool stayedAway = _linkLost && Environment.TickCount64 - _linkLostAt > _options.LostAfter.TotalMilliseconds;
-        switch (order, stayedAway ? _options.OnLoss : LossPolicy.Stall)
+        switch (order, stayedAway || _sourceIsLost ? _options.OnLoss : LossPolicy.Stall)
         {
             case (SessionOrder.Poison, _) or (_, LossPolicy.Poison):
                 _gaveUpPages = true;
@@ -34,13 +36,45 @@ internal sealed partial class AgentSession
                 break;
             case (SessionOrder.Kill, _) or (_, LossPolicy.Kill):
                 _gaveUpPages = true;
-                SayLost("it is killed", [.. _memory.Processes.Select(pid => (pid, (long)_memory.StillOwed(pid).Sum(static range => (decimal)range.PageCount))).Where(static lost => lost.Item2 > 0)]);
-                ProcessSignal.Kill(_initPid);
+                SayLost("it is killed", Missing());
+                await KillCopyAsync().ConfigureAwait(false);
                 break;
             default:
                 break;
         }
     }
+
+    /// <summary>With its first process a container dies; of a bare tree each one has to be killed.</summary>
+    private Task KillCopyAsync()
+    {
+        if (_container.ProcessTree is not null)
+        {
+            return RestoreEngine.For(_container, _options).RemoveAsync(_criu!, CancellationToken.None);
+        }
+
+        ProcessSignal.Kill(_initPid);
+        return Task.CompletedTask;
+    }
+
+    /// <summary>The source says itself that it has nothing more to give.</summary>
+    private async Task LoseSourceAsync(string reason)
+    {
+        if (_state is not (DestinationState.MayRun or DestinationState.Running) || _drained)
+        {
+            return;
+        }
+
+        _sourceIsLost = true;
+        _control!.Close();
+        await LoseLinkAsync($"the source has lost memory: {reason}").ConfigureAwait(false);
+        if (_options.OnLoss == LossPolicy.Stall)
+        {
+            SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead poison|kill", Missing());
+        }
+    }
+
+    private IReadOnlyList<(ImagePid Pid, long Pages)> Missing() =>
+        [.. _memory!.Processes.Select(pid => (pid, (long)_memory.StillOwed(pid).Sum(static range => (decimal)range.PageCount))).Where(static lost => lost.Item2 > 0)];
 
     private void Poison() => SayLost("whoever touches one of them gets SIGBUS", _memory!.Poison());
 

@@ -8,7 +8,6 @@ using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Userfault;
-using PostCopy.Wire;
 
 namespace PostCopy.Agent;
 
@@ -33,7 +32,7 @@ internal sealed partial class AgentSession
             {
                 session = TakeOver(directory, options, logger);
             }
-            catch (Exception e) when (e is IOException or FormatException or Google.Protobuf.InvalidProtocolBufferException or UnauthorizedAccessException)
+            catch (Exception e) when (e is IOException or Google.Protobuf.InvalidProtocolBufferException or UnauthorizedAccessException)
             {
                 AgentLog.CannotTakeOver(logger, directory, e.Message);
             }
@@ -50,12 +49,12 @@ internal sealed partial class AgentSession
         if (DestinationRecord.TryLoad(directory) is not { } record)
         {
             // The agent died before it had promised anything.
-            Directory.Delete(directory, recursive: true);
+            MountedTree.Delete(directory);
             return null;
         }
 
         Prepare container = Prepare.Parser.ParseFrom(record.Prepare);
-        return new AgentSession(SessionToken.FromHex(record.Token), options, logger)
+        return new AgentSession(record.Session, options, logger)
         {
             _record = record,
             _container = container,
@@ -153,7 +152,7 @@ internal sealed partial class AgentSession
 
             _lanes.Start(_memory, _container.Checksums);
         }
-        catch (Exception e) when (e is IOException or SocketException)
+        catch (Exception e) when (e is IOException or SocketException or InvalidDataException)
         {
             AgentLog.CannotTakeOver(_logger, _criu!.Directory, e.Message);
             _errors.Add(e.Message);

@@ -10,6 +10,7 @@ internal sealed partial class AgentSession
 
     private SessionStatus? _status;
     private long _statusAt;
+    private bool _statusFailed;
 
     /// <summary>Writes it when something changed, and progress once a second.</summary>
     private void TellStatus()
@@ -36,12 +37,25 @@ internal sealed partial class AgentSession
         {
             _status = now with { Since = changed ? DateTimeOffset.UtcNow : _status!.Since };
             _statusAt = Environment.TickCount64;
-            SessionList.Write(_criu.Directory, _status);
+            try
+            {
+                SessionList.Write(_criu.Directory, _status);
+            }
+            catch (IOException e)
+            {
+                // A full state directory, for example: no reason to leave the container's pages.
+                if (!_statusFailed)
+                {
+                    _statusFailed = true;
+                    AgentLog.NoStatus(_logger, Token.Name, e.Message);
+                }
+            }
         }
     }
 
     private string WaitsFor() => (_linkLost, _state) switch
     {
+        (true, DestinationState.MayRun or DestinationState.Running) when _sourceIsLost => $"an operator's word, for its source has lost pages: postcopy abort {Token.Name} --source-is-dead poison|kill",
         (true, DestinationState.MayRun or DestinationState.Running) => "its source to connect anew: the tasks wait for pages that are there",
         (true, DestinationState.Asking) => "its source's answer; without one the copy is given up, unrun",
         (true, DestinationState.Complete) => "its source to hear that nothing is owed any more",

@@ -347,6 +347,9 @@ internal sealed partial class AgentSession
             case FrameKind.Discarded:
                 await AdvanceAsync(DestinationInput.PeerDiscarded).ConfigureAwait(false);
                 break;
+            case FrameKind.MemoryLost:
+                await LoseSourceAsync(message.As<MemoryLost>().Reason).ConfigureAwait(false);
+                break;
             case FrameKind.ImageChunk or FrameKind.ImagesDone:
                 // Sent before the source heard that this side has given up.
                 break;

@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using PostCopy.Linux;
 using PostCopy.Sessions;
+using PostCopy.Wire;
 
 namespace PostCopy.Agent;
 
@@ -22,6 +23,10 @@ internal sealed record DestinationRecord
 
     /// <summary>The container's first process, once it waits at the fence.</summary>
     public ProcessIdentity Init { get; init; }
+
+    /// <summary>The token. Throws <see cref="IOException"/> when the record has none.</summary>
+    [JsonIgnore]
+    internal SessionToken Session => SessionToken.TryFromHex(Token) ?? throw new IOException($"{FileName} has no session token: it is damaged");
 
     internal void Save(string directory) => SessionFile.Write(Path.Combine(directory, FileName), this, DestinationRecordJson.Default.DestinationRecord);
 

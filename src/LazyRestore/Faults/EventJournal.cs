@@ -1,5 +1,6 @@
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
+using Mono.Unix.Native;
 using PostCopy.Memory;
 using PostCopy.Userfault;
 
@@ -39,15 +40,24 @@ internal sealed unsafe class EventJournal : IDisposable
     /// <summary>64 MiB, of which only what is written takes memory. A mapping is registered once, and each entry takes some of it away.</summary>
     private const long FileBytes = 64L << 20;
 
+    /// <summary>
+    /// The file's blocks are taken by this much at a time, before they are written to: a write to a mapping for which the file system has no block left is
+    /// a SIGBUS (mmap(2)).
+    /// </summary>
+    private const long ReserveBytes = 64 << 10;
+
     private static readonly long MaxEntries = (FileBytes - HeaderBytes) / sizeof(Entry);
 
     private readonly Lock _appending = new();
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;
     private readonly byte* _base;
+    private readonly FileStream _stream;
+    private long _reserved;
 
     private EventJournal(FileStream file)
     {
+        _stream = file;
         _file = MemoryMappedFile.CreateFromFile(file, null, FileBytes, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: false);
         _view = _file.CreateViewAccessor(0, FileBytes);
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref _base);
@@ -69,6 +79,12 @@ internal sealed unsafe class EventJournal : IDisposable
     {
         FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.ReadWrite, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite, BufferSize = 0 };
         EventJournal journal = new(new FileStream(path, options));
+        if (!journal.TryReserve())
+        {
+            journal.Dispose();
+            throw new IOException($"no space is left for {path}");
+        }
+
         *(ulong*)journal._base = Magic;
         return journal;
     }
@@ -84,8 +100,10 @@ internal sealed unsafe class EventJournal : IDisposable
         }
 
         EventJournal journal = new(file);
-        if (*(ulong*)journal._base == Magic && journal.Progress >> 8 <= MaxEntries)
+        if (*(ulong*)journal._base == Magic && journal.Progress >> 8 is >= 0 and var count && count <= MaxEntries)
         {
+            // What is written from here on is reserved first; what was written is there.
+            journal._reserved = EndOf(count - 1);
             return journal;
         }
 
@@ -188,11 +206,25 @@ internal sealed unsafe class EventJournal : IDisposable
         _file.Dispose();
     }
 
+    private static long EndOf(long index) => HeaderBytes + ((index + 1) * sizeof(Entry));
+
+    private bool TryReserve()
+    {
+        long bytes = Math.Min(ReserveBytes, FileBytes - _reserved);
+        if (Syscall.posix_fallocate((int)_stream.SafeFileHandle.DangerousGetHandle(), _reserved, (ulong)bytes) != 0)
+        {
+            return false;
+        }
+
+        _reserved += bytes;
+        return true;
+    }
+
     private Entry At(long index) => Log[index];
 
     private long Write(long count, in Entry entry)
     {
-        if (count >= MaxEntries)
+        if (count >= MaxEntries || (EndOf(count) > _reserved && !TryReserve()))
         {
             Volatile.Write(ref *(int*)(_base + 20), 1);
             return count;

@@ -75,7 +75,16 @@ internal sealed partial class LazyMemory : IDisposable
     public void Add(ImagePid pid, Userfaultfd uffd)
     {
         int id = Interlocked.Increment(ref _lastId);
-        _keeper.Keep(id, uffd);
+        try
+        {
+            _keeper.Keep(id, uffd);
+        }
+        catch
+        {
+            uffd.Dispose();
+            throw;
+        }
+
         DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
         if (process.HasArrived)
         {

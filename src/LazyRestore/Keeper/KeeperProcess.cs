@@ -71,7 +71,10 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
                     return (keeper, held);
                 }
 
-                held.Add(number, new Userfaultfd(descriptor));
+                if (kind != KeeperProtocol.Hold || descriptor < 0 || !held.TryAdd(number, new Userfaultfd(descriptor)))
+                {
+                    throw new IOException($"the keeper said {kind:x} {number} while it handed over the userfaultfds");
+                }
             }
 
             throw new IOException("the keeper ended while it handed over the userfaultfds");

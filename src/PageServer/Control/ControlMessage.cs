@@ -29,6 +29,7 @@ internal readonly record struct ControlMessage(FrameKind Kind, IMessage? Body)
             FrameKind.Failed => Failed.Parser,
             FrameKind.CheckReport => Messages.CheckReport.Parser,
             FrameKind.Owed => Owed.Parser,
+            FrameKind.MemoryLost => MemoryLost.Parser,
             FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => null,
             _ => throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {kind} frame has no place here"),
         };

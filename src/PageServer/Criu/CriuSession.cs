@@ -124,7 +124,7 @@ internal sealed class CriuSession : IDisposable
             DropOldLogs(Path.GetDirectoryName(KeptLogs)!);
         }
 
-        System.IO.Directory.Delete(Directory, recursive: true);
+        MountedTree.Delete(Directory);
     }
 
     private static void DropOldLogs(string directory)

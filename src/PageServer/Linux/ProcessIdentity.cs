@@ -9,26 +9,31 @@ internal readonly record struct ProcessIdentity(int Pid, ulong StartTicks)
 {
     /// <summary>The process that has this pid now. Throws <see cref="IOException"/> when none has.</summary>
     internal static ProcessIdentity Of(int pid) =>
-        TryReadStart(pid, out ulong ticks) ? new ProcessIdentity(pid, ticks) : throw new IOException($"there is no process {pid}");
+        TryRead(pid, out ulong ticks, out _) ? new ProcessIdentity(pid, ticks) : throw new IOException($"there is no process {pid}");
 
     /// <summary>Whether it exists; as a zombie, too.</summary>
-    internal bool Exists => Pid > 0 && TryReadStart(Pid, out ulong ticks) && ticks == StartTicks;
+    internal bool Exists => Pid > 0 && TryRead(Pid, out ulong ticks, out _) && ticks == StartTicks;
+
+    /// <summary>Whether it exists and has not ended: a zombie has no memory any more and never runs again.</summary>
+    internal bool IsAlive => Pid > 0 && TryRead(Pid, out ulong ticks, out char state) && ticks == StartTicks && state is not ('Z' or 'X');
 
     /// <summary>Completes when it has died, at once when it is dead already.</summary>
     internal Task WaitForEndAsync() => Exists ? ProcessEnd.WaitAsync(Pid) : Task.CompletedTask;
 
-    private static bool TryReadStart(int pid, out ulong ticks)
+    private static bool TryRead(int pid, out ulong ticks, out char state)
     {
         try
         {
             string stat = File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat"));
             // The name in parentheses may hold anything: fields are counted behind its end.
-            ticks = ulong.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[19], CultureInfo.InvariantCulture);
+            string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            ticks = ulong.Parse(fields[19], CultureInfo.InvariantCulture);
+            state = fields[0][0];
             return true;
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException || (e is IOException && !Directory.Exists($"/proc/{pid}")))
         {
-            ticks = 0;
+            (ticks, state) = (0, 'X');
             return false;
         }
     }

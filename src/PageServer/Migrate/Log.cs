@@ -13,4 +13,7 @@ internal static partial class Log
 
     [LoggerMessage(1102, LogLevel.Debug, "session {Session}: no connection of epoch {Epoch}: {Reason}")]
     internal static partial void NotReconnected(ILogger logger, string session, uint epoch, string reason);
+
+    [LoggerMessage(1103, LogLevel.Warning, "session {Session}: postcopy status shows old news: {Reason}")]
+    internal static partial void NoStatus(ILogger logger, string session, string reason);
 }

@@ -15,6 +15,6 @@ public enum MigrationOutcome
     /// <summary>It was handed off, but pages are still owed. The source's frozen copy is kept; tasks that touch a missing page wait.</summary>
     HandedOff,
 
-    /// <summary>It runs nowhere any more.</summary>
+    /// <summary>A frozen process died. Pages that the destination still lacked are gone, or, before the hand-off, the container runs nowhere any more: the errors say which.</summary>
     Lost,
 }

@@ -151,6 +151,10 @@ internal sealed partial class MigrationRun
             {
                 return KeepFrozenCopy(e.Message);
             }
+            catch (MemoryLostException e)
+            {
+                return await LoseMemoryAsync(e.Message).ConfigureAwait(false);
+            }
             catch (IOException e)
             {
                 if (!await ReconnectAsync(e.Message, leave).ConfigureAwait(false))
@@ -221,6 +225,12 @@ internal sealed partial class MigrationRun
             _errors.Add($"the destination did not confirm that its copy is gone ({reason}); it was never allowed to run and its agent removes it");
         }
 
+        if (!_record!.Init.IsAlive)
+        {
+            _errors.Add($"the first process of {_engine.Subject} (pid {_record.Init.Pid}) has died while it was frozen: it runs nowhere");
+            return MigrationOutcome.Lost;
+        }
+
         return MigrationOutcome.RolledBack;
     }
 
@@ -229,11 +239,7 @@ internal sealed partial class MigrationRun
         using CancellationTokenSource deadline = new(CleanUpDeadline);
         try
         {
-            await _engine.RemoveAsync(_criu!, deadline.Token).ConfigureAwait(false);
-            if (_networkLock is not null)
-            {
-                await _networkLock.RemoveAsync(deadline.Token).ConfigureAwait(false);
-            }
+            await RemoveContainerAsync(deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {
@@ -247,6 +253,15 @@ internal sealed partial class MigrationRun
 
         _progress.Enter(MigrationPhase.Done);
         return MigrationOutcome.Moved;
+    }
+
+    private async Task RemoveContainerAsync(CancellationToken cancellation)
+    {
+        await _engine.RemoveAsync(_criu!, cancellation).ConfigureAwait(false);
+        if (_networkLock is not null)
+        {
+            await _networkLock.RemoveAsync(cancellation).ConfigureAwait(false);
+        }
     }
 
     /// <summary>Lets CRIU undo the dump. The tasks run again when this returns, or an error says why not.</summary>
@@ -346,6 +361,11 @@ internal sealed partial class MigrationRun
         _nextMessage ??= _control!.ReceiveAsync(CancellationToken.None).AsTask();
         await Task.WhenAny(_nextMessage, _lanes!.Broken).WaitAsync(cancellation).ConfigureAwait(false);
         await Task.WhenAny(_nextMessage, Task.Delay(TimeForExplanation, cancellation)).ConfigureAwait(false);
+        if (_lanes.MemoryIsLost)
+        {
+            throw new MemoryLostException(await _lanes.Broken.ConfigureAwait(false));
+        }
+
         if (!_nextMessage.IsCompleted)
         {
             throw new MigrationException(await _lanes.Broken.ConfigureAwait(false));

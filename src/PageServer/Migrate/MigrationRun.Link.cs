@@ -115,7 +115,7 @@ internal sealed partial class MigrationRun
     /// <summary>The destination says what it still lacks, and from there the push begins anew. Then this side says again what it said last.</summary>
     private async Task AgreeAsync(CancellationToken cancellation)
     {
-        List<KeyValuePair<ImagePid, PageRange>> stillOwed = await HearOwedAsync(cancellation).ConfigureAwait(false);
+        IReadOnlyList<KeyValuePair<ImagePid, PageRange>> stillOwed = await HearOwedAsync(cancellation).ConfigureAwait(false);
         UnsentPages unsent = new(_owed);
         if (!unsent.TryRestrictTo(stillOwed))
         {
@@ -132,34 +132,16 @@ internal sealed partial class MigrationRun
         _lanes.StartPush(_server);
     }
 
-    private async Task<List<KeyValuePair<ImagePid, PageRange>>> HearOwedAsync(CancellationToken cancellation)
+    private async Task<IReadOnlyList<KeyValuePair<ImagePid, PageRange>>> HearOwedAsync(CancellationToken cancellation)
     {
-        List<KeyValuePair<ImagePid, PageRange>> stillOwed = [];
+        OwedAccount account = new(_progress.PagesTotal);
         while (true)
         {
             Owed owed = (await AwaitKindAsync("the destination's account of what it lacks", FrameKind.Owed, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Owed>();
-            if (owed.Starts.Count != owed.Pages.Count || owed.Starts.Count > ProtocolLimits.MaxOwedRanges)
-            {
-                throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: {owed.Starts.Count} starts and {owed.Pages.Count} lengths of owed ranges, at most {ProtocolLimits.MaxOwedRanges}");
-            }
-
-            for (int i = 0; i < owed.Starts.Count; i++)
-            {
-                if (owed.Pages[i] == 0 || !PageSize.IsAligned(owed.Starts[i]) || owed.Pages[i] > (ulong.MaxValue - owed.Starts[i]) >> PageSize.Shift)
-                {
-                    throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: {owed.Pages[i]} owed pages at {owed.Starts[i]:x} are no range of pages");
-                }
-
-                stillOwed.Add(new(new ImagePid(owed.Pid), new PageRange(owed.Starts[i], owed.Pages[i])));
-                if ((ulong)stillOwed.Count > _progress.PagesTotal)
-                {
-                    throw new ProtocolException(WireErrorCode.TooLarge, $"control lane: more owed ranges than the {_progress.PagesTotal} pages that there are");
-                }
-            }
-
+            account.Add(owed);
             if (owed.Last)
             {
-                return stillOwed;
+                return account.Ranges;
             }
         }
     }

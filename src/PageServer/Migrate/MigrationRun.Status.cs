@@ -9,6 +9,7 @@ internal sealed partial class MigrationRun
 
     private SessionStatus? _status;
     private long _statusAt;
+    private bool _statusFailed;
 
     /// <summary>Writes it when something changed, and progress once a second.</summary>
     private void TellStatus(string waitsFor = "")
@@ -35,7 +36,19 @@ internal sealed partial class MigrationRun
         {
             _status = now with { Since = changed ? DateTimeOffset.UtcNow : _status!.Since };
             _statusAt = Environment.TickCount64;
-            SessionList.Write(_criu.Directory, _status);
+            try
+            {
+                SessionList.Write(_criu.Directory, _status);
+            }
+            catch (IOException e)
+            {
+                // A full state directory, for example: no reason to leave the container's pages.
+                if (!_statusFailed)
+                {
+                    _statusFailed = true;
+                    Log.NoStatus(_logger, _session.Name, e.Message);
+                }
+            }
         }
     }
 }

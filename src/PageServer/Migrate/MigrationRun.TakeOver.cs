@@ -20,7 +20,7 @@ internal sealed partial class MigrationRun
             ?? throw new MigrationException($"there is no session {session} below {stateDirectory} whose source is this host");
         return new MigrationRun(record.Options with { StateDirectory = stateDirectory }, logger, progress)
         {
-            _session = SessionToken.FromHex(record.Token),
+            _session = record.Session,
             _record = record,
             _epoch = record.Epoch,
             _criu = CriuSession.TakeOver(stateDirectory, name, record.Options.TcpEstablished),
@@ -50,7 +50,8 @@ internal sealed partial class MigrationRun
     internal Task<MigrationReport> AbortAsync(bool destinationIsDead) => RecoverAsync(async () =>
     {
         bool mustAsk = _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
-        if (mustAsk)
+        // Of a copy that is dead there is nothing to decide.
+        if (mustAsk && _record!.Init.IsAlive)
         {
             if (!destinationIsDead)
             {
@@ -99,7 +100,7 @@ internal sealed partial class MigrationRun
                     : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}");
             }
 
-            Directory.Delete(directory, recursive: true);
+            MountedTree.Delete(directory);
         }
     }
 
@@ -110,6 +111,10 @@ internal sealed partial class MigrationRun
         {
             _progress.Enter(MigrationPhase.Preparing);
             outcome = await work().ConfigureAwait(false);
+        }
+        catch (MemoryLostException e)
+        {
+            outcome = await LoseMemoryAsync(e.Message).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -125,7 +130,7 @@ internal sealed partial class MigrationRun
     {
         ProcessIdentity init = _record!.Init;
         _checkpointEnded = _record.Checkpoint.WaitForEndAsync();
-        if (init.Exists)
+        if (init.IsAlive)
         {
             _freezer = FreezerCgroup.Of(init.Pid);
             _networkLock = NetworkLock.Of(init.Pid);
@@ -140,9 +145,9 @@ internal sealed partial class MigrationRun
         };
         bool returned = _criu.Hook.Returned.Read() is not null;
         bool drained = _criu.Hook.Drained.Read() is not null;
-        if (decision == HandOff.Decision.HandedOff && !returned && !drained && !init.Exists)
+        if (decision == HandOff.Decision.HandedOff && !returned && !drained && !init.IsAlive)
         {
-            throw new MigrationException($"the frozen copy of {_engine.Subject} is gone: its first process {init.Pid} died, and with it the pages that the destination still lacks");
+            throw new MemoryLostException($"the frozen process {init.Pid}, the first of {_engine.Subject}, has died, and its memory with it");
         }
 
         (_state, SourceActions actions) = SourceHandOff.Recover(decision, returned, drained, tasksExist: init.Exists);

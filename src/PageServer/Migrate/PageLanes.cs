@@ -13,9 +13,13 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
     private readonly TaskCompletionSource<string> _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<Thread> _threads = [];
     private volatile bool _closing;
+    private volatile bool _memoryIsLost;
 
     /// <summary>Completes with the reason when a lane cannot go on: the pages that are still owed will not arrive.</summary>
     internal Task<string> Broken => _broken.Task;
+
+    /// <summary>Whether a lane cannot go on because the memory is gone. The lanes are left open: they would take the control lane along, on which the destination is told.</summary>
+    internal bool MemoryIsLost => _memoryIsLost;
 
     /// <summary>Bytes on both lanes, in both directions.</summary>
     internal ulong Bytes => demand.BytesReceived + demand.BytesSent + push.BytesReceived + push.BytesSent;
@@ -62,6 +66,11 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
             catch (ProtocolException e)
             {
                 LaneOpening.Refuse(lane, e);
+                _broken.TrySetResult(e.Message);
+            }
+            catch (PageSourceException e) when (e.IsLost)
+            {
+                _memoryIsLost = true;
                 _broken.TrySetResult(e.Message);
             }
             catch (Exception e) when (e is SocketException or IOException or InvalidOperationException or ObjectDisposedException or PageSourceException)

@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using PostCopy.Linux;
 using PostCopy.Sessions;
 using PostCopy.Transport;
+using PostCopy.Wire;
 
 namespace PostCopy.Migrate;
 
@@ -24,6 +25,10 @@ internal sealed record SourceRecord
 
     /// <summary>The <c>runc checkpoint</c> that holds the dump.</summary>
     public ProcessIdentity Checkpoint { get; init; }
+
+    /// <summary>The token. Throws <see cref="IOException"/> when the record has none.</summary>
+    [JsonIgnore]
+    internal SessionToken Session => SessionToken.TryFromHex(Token) ?? throw new IOException($"{FileName} has no session token: it is damaged");
 
     internal void Save(string directory) => SessionFile.Write(Path.Combine(directory, FileName), this, SourceRecordJson.Default.SourceRecord);
 

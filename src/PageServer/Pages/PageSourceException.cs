@@ -8,4 +8,7 @@ public sealed class PageSourceException : IOException
         : base(message, inner)
     {
     }
+
+    /// <summary>Whether the memory is gone for good: no later attempt will get it.</summary>
+    internal bool IsLost { get; init; }
 }

@@ -12,20 +12,22 @@ namespace PostCopy.Pages;
 /// </summary>
 internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
 {
-    private readonly FrozenDictionary<ImagePid, int> _hostPids;
+    private readonly FrozenDictionary<ImagePid, FrozenTask> _tasks;
     private readonly ConcurrentDictionary<int, SafeFileHandle> _memFiles = new();
 
     /// <param name="hostPids">The pid, in our own pid namespace, of every process in the images.</param>
-    internal ProcessPageSource(IReadOnlyDictionary<ImagePid, int> hostPids) => _hostPids = hostPids.ToFrozenDictionary();
+    internal ProcessPageSource(IReadOnlyDictionary<ImagePid, int> hostPids) =>
+        _tasks = hostPids.ToFrozenDictionary(static task => task.Key, static task => new FrozenTask(task.Value, Libc.pidfd_open(task.Value)));
 
     /// <inheritdoc/>
     public int Read(ImagePid addressSpace, ulong address, Span<byte> destination)
     {
-        if (!_hostPids.TryGetValue(addressSpace, out int pid))
+        if (!_tasks.TryGetValue(addressSpace, out FrozenTask task))
         {
-            throw new PageSourceException($"process {addressSpace} of the images is not one of the frozen tasks");
+            throw new PageSourceException($"process {addressSpace} of the images is not one of the frozen tasks: it has died, and its memory with it") { IsLost = true };
         }
 
+        int pid = task.Pid;
         int done = 0;
         while (done < destination.Length)
         {
@@ -42,6 +44,12 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
             done += bytes;
         }
 
+        // Signal 0 reaches whoever is not reaped yet: as long as the task is there, its pid was nobody else's.
+        if (Libc.pidfd_send_signal(task.Descriptor, 0) != 0)
+        {
+            throw Died(pid);
+        }
+
         return done;
     }
 
@@ -52,7 +60,14 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
         {
             file.Dispose();
         }
+
+        foreach (FrozenTask task in _tasks.Values)
+        {
+            _ = Libc.close(task.Descriptor);
+        }
     }
+
+    private static PageSourceException Died(int pid) => new($"the frozen process {pid} has died, and its memory with it") { IsLost = true };
 
     private static int ReadOnce(int pid, ulong address, Span<byte> destination)
     {
@@ -74,6 +89,8 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
                         continue;
                     case Errno.EFAULT:
                         return 0;
+                    case Errno.ESRCH:
+                        throw Died(pid);
                     case var errno:
                         throw new PageSourceException(
                             $"memory of frozen pid {pid} at {address:x} cannot be read",
@@ -85,15 +102,18 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
 
     private int ReadProtected(int pid, ulong address, Span<byte> page)
     {
-        SafeFileHandle file = _memFiles.GetOrAdd(pid, static p => File.OpenHandle($"/proc/{p}/mem"));
         try
         {
-            return RandomAccess.Read(file, page, (long)address);
+            return RandomAccess.Read(_memFiles.GetOrAdd(pid, static p => File.OpenHandle($"/proc/{p}/mem")), page, (long)address);
         }
         catch (IOException)
         {
-            // EIO: nothing is mapped there. The caller sees a short read and decides.
+            // EIO: nothing is mapped there; ENOENT: the process is gone. The caller sees a short read, or finds it dead.
             return 0;
         }
     }
+
+    /// <param name="Pid">In our own pid namespace.</param>
+    /// <param name="Descriptor">A pidfd: the pid may become another process's once this one has died.</param>
+    private readonly record struct FrozenTask(int Pid, int Descriptor);
 }

@@ -7,6 +7,9 @@ namespace PostCopy.Runc;
 /// <summary>The runc program with one state directory: looks containers up, starts its long-running commands, removes containers.</summary>
 internal sealed class RuncCommand(string? root)
 {
+    /// <summary>Where runc keeps its containers when nothing else is said (runc(8), --root).</summary>
+    internal const string DefaultRoot = "/run/runc";
+
     private readonly string _path = ChildPath.Find("runc") ?? throw new RuncException("runc is not on PATH: install it (apt-get install runc)");
 
     /// <summary>The container, or null when runc knows none with this id.</summary>

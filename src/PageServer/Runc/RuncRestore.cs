@@ -21,7 +21,14 @@ internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : 
     public async Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation) =>
         await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" };
 
-    public Task RemoveAsync(CriuSession criu, CancellationToken cancellation) => _runc.DeleteAsync(id, cancellation);
+    public async Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
+    {
+        // A runc that was killed in its restore leaves the bundle's root mounted here, and runc delete removes files without looking through what they
+        // are seen: it would empty the bundle.
+        MountedTree.Unmount(Path.Combine(runcRoot ?? RuncCommand.DefaultRoot, id));
+        await _runc.DeleteAsync(id, cancellation).ConfigureAwait(false);
+        ContainerCgroups.RemoveEmpty(id, bundle);
+    }
 
     public void Settle(CriuSession criu)
     {

@@ -38,7 +38,7 @@ internal static class SessionFile
         {
             return null;
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or FormatException or ArgumentException or InvalidOperationException or NotSupportedException)
         {
             throw new IOException($"{path} is damaged: {e.Message}", e);
         }

@@ -54,7 +54,7 @@ internal readonly record struct FrameHeader(FrameKind Kind, ulong Id, int Payloa
         FrameKind.Heartbeat => ProtocolLimits.HeartbeatBytes,
         FrameKind.HeartbeatAck => 2 * ProtocolLimits.HeartbeatBytes,
         FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
-        >= FrameKind.Prepare and <= FrameKind.Owed => ProtocolLimits.MaxControlPayloadBytes,
+        >= FrameKind.Prepare and <= FrameKind.MemoryLost => ProtocolLimits.MaxControlPayloadBytes,
         FrameKind.PageRequest => PageRequest.Bytes,
         FrameKind.Pages => PagesFrame.MaxPayloadBytes + FrameChecksum.Bytes,
         _ => -1,

@@ -34,6 +34,7 @@ internal enum FrameKind : ushort
     Failed = 30,
     Ask = 31,
     Owed = 32,
+    MemoryLost = 33,
 
     // Demand and push lanes.
     PageRequest = 48,

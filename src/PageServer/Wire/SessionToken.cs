@@ -36,9 +36,9 @@ internal readonly record struct SessionToken(UInt128 Value)
         return Convert.ToHexStringLower(token);
     }
 
-    /// <summary>Throws <see cref="FormatException"/> for anything that <see cref="ToHex"/> does not return.</summary>
-    internal static SessionToken FromHex(string text) =>
-        Convert.FromHexString(text) is { Length: Bytes } token ? Parse(token) : throw new FormatException($"a session token has {Bytes} bytes");
+    /// <summary>Null for anything that <see cref="ToHex"/> does not return.</summary>
+    internal static SessionToken? TryFromHex(string? text) =>
+        text?.Length == 2 * Bytes && text.All(char.IsAsciiHexDigitLower) ? Parse(Convert.FromHexString(text)) : null;
 
     internal void Write(Span<byte> destination) => System.Buffers.Binary.BinaryPrimitives.WriteUInt128BigEndian(destination, Value);
 
