@@ -253,9 +253,10 @@ up() {
     echo "$SUBNET.$index" >"$dir/hosts/$name/address"
 }
 
-# nsenter forks once it has entered the pid namespace and does not pass signals on; bash makes a
-# background command ignore SIGINT, hence "env --default-signal".  In a session of its own the
-# command gets Ctrl-C from us alone, not a second time from the terminal.
+# The first child is what is in the pid namespace, so there is a parent to wait for it, which does not pass signals on. It is bash, since
+# nsenter stops itself when its child is stopped, and stays so when that goes on; "exit" keeps bash from becoming the command.  bash makes a
+# background command ignore SIGINT, hence "env --default-signal".  In a session of its own the command gets Ctrl-C from us alone, not
+# a second time from the terminal.
 run() {
     local lab=$1 name=$2 pid child signal code=0
     shift 2
@@ -264,7 +265,7 @@ run() {
     pid=$(host_pid "$lab" "$name")
     join_cgroups "$lab" "$name" leaf
     PATH=/opt/postcopy/bin:$PATH env --default-signal=INT,QUIT setsid \
-        nsenter --target "$pid" --all --wd="$PWD" -- "$@" <&0 &
+        nsenter --target "$pid" --all --no-fork --wd="$PWD" -- bash -c '"$@"; exit $?' bash "$@" <&0 &
     child=$!
     for signal in INT TERM HUP QUIT USR1 USR2; do
         # shellcheck disable=SC2064     # the values of now are meant
