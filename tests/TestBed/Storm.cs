@@ -74,6 +74,15 @@ internal sealed class Storm
         AssertNothingWrong();
     }
 
+    /// <summary>Has the worker vfork stay in the kernel until <see cref="Release"/>, and waits until it does.</summary>
+    public async Task HoldAsync()
+    {
+        await File.WriteAllTextAsync($"{_directory}/hold", "");
+        await Condition.WaitAsync(() => File.Exists($"{_directory}/held"), Limit, "the worker vfork to wait for its child");
+    }
+
+    public void Release() => File.Delete($"{_directory}/hold");
+
     /// <summary>Rounds that each worker has done.</summary>
     public Dictionary<string, long> Rounds()
     {

@@ -13,4 +13,7 @@ internal static partial class Log
 
     [LoggerMessage(1102, LogLevel.Debug, "session {Session}: no connection of epoch {Epoch}: {Reason}")]
     internal static partial void NotReconnected(ILogger logger, string session, uint epoch, string reason);
+
+    [LoggerMessage(1103, LogLevel.Warning, "session {Session}: CRIU could not stop every task of {Subject} within {Seconds} s and let it go; trying again")]
+    internal static partial void CannotStopTasks(ILogger logger, string session, string subject, double seconds);
 }

@@ -198,27 +198,7 @@ internal sealed partial class MigrationRun : IDisposable
     private async Task DumpAsync(CancellationToken cancellation)
     {
         _progress.Enter(MigrationPhase.Dumping);
-        cancellation.ThrowIfCancellationRequested();
-        _checkpoint = _engine.Start(_criu!);
-        _checkpointEnded = _checkpoint.WaitAsync(CancellationToken.None);
-        Save(_record! with { Checkpoint = ProcessIdentity.Of(_checkpoint.Pid) });
-        CriuStep step;
-        do
-        {
-            step = await NextStepAsync("CRIU's dump", cancellation).ConfigureAwait(false);
-            switch (step.Action)
-            {
-                case CriuStep.PreDump:
-                    _times.PreDumpUs = step.AtUs;
-                    break;
-                case CriuStep.NetworkLock:
-                    _times.SeizedUs = step.AtUs;
-                    break;
-                default:
-                    break;
-            }
-        }
-        while (step.Action != CriuStep.PostDump);
+        CriuStep step = await HoldTasksAsync(cancellation).ConfigureAwait(false);
         _times.DumpedUs = step.AtUs;
         await AdvanceAsync(SourceInput.Dumped).ConfigureAwait(false);
 
