@@ -11,6 +11,7 @@ using PostCopy.HandOff;
 using PostCopy.Images;
 using PostCopy.Keeper;
 using PostCopy.Linux;
+using PostCopy.Memory;
 using PostCopy.Restore;
 using PostCopy.Transport;
 using PostCopy.Wire;
@@ -69,6 +70,12 @@ internal sealed partial class AgentSession
     }
 
     internal SessionToken Token { get; }
+
+    /// <summary>Memory that has been promised to other sessions of the agent and is not filled yet.</summary>
+    internal Func<ulong> PromisedToOthers { get; init; } = static () => 0;
+
+    /// <summary>Memory that this session will fill yet.</summary>
+    internal ulong PromisedBytes => _memory is { } memory ? PageSize.ToBytes((ulong)memory.Counters.Remaining) : _isOver ? 0 : _container.MemoryBytes;
 
     /// <summary>Completes when nothing of the session is left.</summary>
     internal Task Ended => _ended.Task;
@@ -162,7 +169,7 @@ internal sealed partial class AgentSession
 
         _peer = _control.Lane.Peer;
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
-        Prepared answer = await ArrivalChecks.RunAsync(_container, _options, deadline.Token).ConfigureAwait(false);
+        Prepared answer = await ArrivalChecks.RunAsync(_container, _options, PromisedToOthers(), deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
         {
             try
@@ -258,7 +265,7 @@ internal sealed partial class AgentSession
     {
         if (_memory is { } memory && !_drained && !_linkLost)
         {
-            TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+            TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults, ShortOfMemory = memory.IsShortOfMemory });
         }
     }
 
