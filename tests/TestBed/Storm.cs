@@ -34,18 +34,22 @@ internal sealed class Storm
     }
 
     /// <summary>Starts it as a bare process tree, in a session of its own and without a terminal, below a pid that no other host of the lab has.</summary>
-    public static async Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, params string[] workers)
+    public static Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, params string[] workers) =>
+        StartBareAsync(lab, host, seed, [$"{lab.Programs}/storm"], workers);
+
+    /// <summary>The same with another program that takes a directory and a seed, and answers in the same files.</summary>
+    public static async Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, string[] command, string[] workers)
     {
         string directory = $"{lab.Shared}/storm-bare";
         Directory.CreateDirectory(directory);
         // What the bed's own shells left open is of another mount namespace, which CRIU cannot dump.
         const string script = """
-            echo $1 >/proc/sys/kernel/ns_last_pid; shift
+            cd /; echo $1 >/proc/sys/kernel/ns_last_pid; shift
             for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval "exec $fd>&-"; done
             setsid "$@" </dev/null >/dev/null 2>&1 & echo $!
             """;
         string pid = await host.RunAsync(["bash", "-c", script, "bash", $"{20000 + Random.Shared.Next(10000)}",
-            $"{lab.Programs}/storm", directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
+            .. command, directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
         Storm storm = new(directory) { Pid = int.Parse(pid, CultureInfo.InvariantCulture) };
         await storm.WaitForRoundsAsync(5);
         return storm;

@@ -10,12 +10,12 @@ internal static class MemoryCgroup
     {
         // hierarchy-id:controllers:path; v2 has id 0 and no controllers (cgroups(7)).
         string[][] lines = [.. File.ReadLines($"/proc/{pid}/cgroup").Select(static line => line.Split(':', 3))];
-        string[]? v1 = lines.FirstOrDefault(static parts => parts[1].Split(',').Contains("memory"));
-        string[]? v2 = lines.FirstOrDefault(static parts => parts[0] == "0");
-        return (v1, v2) switch
+        string? v1 = lines.FirstOrDefault(static parts => parts[1].Split(',').Contains("memory"))?[2];
+        string? v2 = lines.FirstOrDefault(static parts => parts[0] == "0")?[2];
+        return (v1, FreezerCgroup.Mounts("cgroup", "memory").FirstOrDefault(), v2, FreezerCgroup.Mounts("cgroup2", null).FirstOrDefault()) switch
         {
-            ({ } at, _) => Tightest(FreezerCgroup.Mount("cgroup", "memory"), at[2], "memory.limit_in_bytes"),
-            (null, { } at) => Tightest(FreezerCgroup.Mount("cgroup2", null), at[2], "memory.max"),
+            ({ } path, { } mount, _, _) => Tightest(mount, path, "memory.limit_in_bytes"),
+            (_, _, { } path, { } mount) => Tightest(mount, path, "memory.max"),
             _ => null,
         };
     }

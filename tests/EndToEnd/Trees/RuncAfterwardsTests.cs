@@ -15,6 +15,7 @@ public sealed class RuncAfterwardsTests
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
         Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16, configure: static bundle => Bundle.LimitMemoryAsync(bundle, mebibytes: 64));
         string settings = await CgroupSettingsAsync(lab["a"]);
+        Assert.Contains($"{64 << 20}", settings, StringComparison.Ordinal);
         JsonElement before = await StateAsync(lab["a"]);
         (await Migration.RunAsync(lab, lab["a"], walker.Container, agent)).Expect(ExitCode.Moved, "moved");
         await walker.WaitUntilItLivesAsync();
