@@ -3,7 +3,8 @@
 # machine, and prints a table; the same is in perf/results/latest.md and latest.json.
 #
 #   eng/bench.sh            1 GiB containers, three pairs of each: about 15 minutes
-#   eng/bench.sh --quick    256 MiB, one pair: a look, in less than two minutes once built
+#   eng/bench.sh --quick    256 MiB, one pair: a look, in some minutes once built
+#   eng/bench.sh --only containers,links    some of bare, crowd, zeroes, containers, large, links, policies
 #
 # Needs root and an idle machine: what else runs is measured too, and the table says how
 # busy it was.
@@ -14,9 +15,9 @@ readonly REPO
 
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 
-if (($# > 1)) || [[ ${1:---quick} != --quick ]]; then
-    sed -n '5,6s/^# *//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    sed -n '5,7s/^# *//p' "${BASH_SOURCE[0]}"
+    exit
 fi
 ((EUID == 0)) || { echo 'bench.sh: needs root: containers are checkpointed and restored' >&2; exit 1; }
 "$REPO/eng/setup.sh" test >&2

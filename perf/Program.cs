@@ -1,15 +1,30 @@
+using System.Net;
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Diagnosers;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using PostCopy.Perf.Comparison;
+using PostCopy.Perf.Support;
 
-// perf compare [--quick]        ours against stock CRIU and against the bare system calls: eng/bench.sh
-// perf --filter PATTERN...      micro-benchmarks (BenchmarkDotNet's options)
+// perf compare [--quick] [--only PART[,PART]]   ours against stock CRIU and against the bare system calls: eng/bench.sh
+// perf delay-proxy LISTEN TO MILLISECONDS       a wire that is long
+// perf --filter PATTERN...                      micro-benchmarks (BenchmarkDotNet's options)
 if (args is ["compare", .. var options])
 {
-    return await ComparisonRun.RunAsync(quick: options.Contains("--quick"));
+    string[] parts = options.SkipWhile(static option => option != "--only").Skip(1).Take(1).SelectMany(static list => list.Split(',')).ToArray();
+    if (parts.Except(ComparisonRun.Parts).Any() || options.Except(["--quick", "--only", string.Join(',', parts)]).Any())
+    {
+        Console.Error.WriteLine($"perf: compare [--quick] [--only PART[,PART...]], where a PART is one of {string.Join(", ", ComparisonRun.Parts)}");
+        return 2;
+    }
+
+    return await ComparisonRun.RunAsync(quick: options.Contains("--quick"), parts is [] ? ComparisonRun.Parts : parts);
+}
+
+if (args is ["delay-proxy", var listen, var to, var milliseconds])
+{
+    await DelayProxy.RunAsync(IPEndPoint.Parse(listen), IPEndPoint.Parse(to), TimeSpan.FromMilliseconds(int.Parse(milliseconds)));
 }
 
 // In this process: it has the product's run-time settings already, and nothing must be built again for each benchmark.

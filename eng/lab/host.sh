@@ -259,10 +259,10 @@ up() {
     echo "$SUBNET.$index" >"$dir/hosts/$name/address"
 }
 
-# The first child is what is in the pid namespace, so there is a parent to wait for it, which does not pass signals on. It is bash, since
-# nsenter stops itself when its child is stopped, and stays so when that goes on; "exit" keeps bash from becoming the command.  bash makes a
-# background command ignore SIGINT, hence "env --default-signal".  In a session of its own the command gets Ctrl-C from us alone, not
-# a second time from the terminal.
+# Who waits for the command is a shell: nsenter would stop itself with a command that is stopped,
+# and stay so when the command goes on.  bash makes a background command ignore SIGINT, hence
+# "env --default-signal".  In a session of its own the command gets Ctrl-C from us alone, not a
+# second time from the terminal.
 run() {
     local lab=$1 name=$2 pid child signal code=0
     shift 2
@@ -270,8 +270,9 @@ run() {
     (($#)) || usage
     pid=$(host_pid "$lab" "$name")
     join_cgroups "$lab" "$name" leaf
-    PATH=/opt/postcopy/bin:$PATH env --default-signal=INT,QUIT setsid \
-        nsenter --target "$pid" --all --no-fork --wd="$PWD" -- bash -c '"$@"; exit $?' bash "$@" <&0 &
+    # shellcheck disable=SC2016     # the inner shell's to expand
+    PATH=/opt/postcopy/bin:$PATH setsid nsenter --no-fork --target "$pid" --all --wd="$PWD" -- \
+        bash -c 'env --default-signal=INT,QUIT "$@" <&3 3<&- & wait "$!"' run "$@" 3<&0 &
     child=$!
     for signal in INT TERM HUP QUIT USR1 USR2; do
         # shellcheck disable=SC2064     # the values of now are meant

@@ -10,7 +10,7 @@ compile() { # PROGRAM SOURCE...
     local program=$1
     shift
     if [[ -x $program && -z $(find "$@" "$SOURCES"/*.h "$SOURCES"/*/*.h -newer "$program") ]]; then return; fi
-    gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$@"
+    gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$program.new" "$@" -lm
     mv "$program.new" "$program"
 }
 

@@ -17,6 +17,7 @@ internal sealed class BarePathComparison(bool quick)
     public async Task<IReadOnlyList<Row>> RunAsync()
     {
         List<Row> rows = [];
+        double waitWithoutPushUs;
         using (MemoryProgram source = new(_pushMebibytes), target = new(_pushMebibytes))
         {
             rows.AddRange(await PushAsync(source, target));
@@ -24,12 +25,14 @@ internal sealed class BarePathComparison(bool quick)
 
         using (MemoryProgram source = new(_faultMebibytes), target = new(_faultMebibytes))
         {
-            rows.AddRange(await FaultsAsync(source, target));
+            (double offP99Us, IReadOnlyList<Row> faults) = await FaultsAsync(source, target);
+            rows.AddRange(faults);
+            waitWithoutPushUs = offP99Us;
         }
 
         using (MemoryProgram source = new(_pushMebibytes), target = new(_pushMebibytes))
         {
-            rows.AddRange(FaultsUnderPush(source, target));
+            rows.AddRange(FaultsUnderPush(source, target, waitWithoutPushUs));
         }
 
         return rows;
@@ -46,11 +49,11 @@ internal sealed class BarePathComparison(bool quick)
         return
         [
             pairs.Row($"push, frozen process → TCP → installed, {_pushMebibytes} MiB", "GB/s", ReferenceName, run => run.GBps, Goal.AtLeast(0.9)),
-            pairs.Row("CPU time of that, both sides", "s/GiB", ReferenceName, run => run.CpuSecondsPerGiB, Goal.AtMost(1.2)),
+            pairs.Row("CPU time of that, both sides", "s/GiB", ReferenceName, run => run.CpuSecondsPerGiB, Goal.AtMost(1.3)),
         ];
     }
 
-    private async Task<IReadOnlyList<Row>> FaultsAsync(MemoryProgram source, MemoryProgram target)
+    private async Task<(double P99Us, IReadOnlyList<Row> Rows)> FaultsAsync(MemoryProgram source, MemoryProgram target)
     {
         Say($"faults on {_faultMebibytes} MiB, no push");
         ServeSweep(source, target);
@@ -58,14 +61,14 @@ internal sealed class BarePathComparison(bool quick)
             _faultPairs,
             () => Task.FromResult(Verified(target, ServeSweep(source, target), "ours")),
             async () => Verified(target, await Ceiling.ServeSweepAsync(source, target), ReferenceName));
-        return
+        return (Pairs<WalkerSweep>.Median(pairs.Ours, run => run.WaitP99Us),
         [
-            pairs.Row("fault as the program sees it, no push, p50", "µs", ReferenceName, run => run.WaitP50Us, Goal.AtMost(1.25)),
+            pairs.Row("fault as the program sees it, no push, p50", "µs", ReferenceName, run => run.WaitP50Us, Goal.AtMost(1.1)),
             pairs.Row("the same, p99", "µs", ReferenceName, run => run.WaitP99Us, Goal.AtMost(1.5)),
-        ];
+        ]);
     }
 
-    private List<Row> FaultsUnderPush(MemoryProgram source, MemoryProgram target)
+    private List<Row> FaultsUnderPush(MemoryProgram source, MemoryProgram target, double waitWithoutPushUs)
     {
         Say("faults while everything is pushed");
         List<WalkerSweep> sweeps = [];
@@ -84,7 +87,7 @@ internal sealed class BarePathComparison(bool quick)
         return
         [
             new Row("fault while the push runs at full speed, p50", "µs", Pairs<WalkerSweep>.Median(sweeps, sweep => sweep.WaitP50Us), null, "", null),
-            new Row("the same, p99", "µs", Pairs<WalkerSweep>.Median(sweeps, sweep => sweep.WaitP99Us), null, "", null),
+            new Row("the same, p99", "µs", Pairs<WalkerSweep>.Median(sweeps, sweep => sweep.WaitP99Us), waitWithoutPushUs, "ours, no push", Goal.AtMost(3)),
         ];
     }
 

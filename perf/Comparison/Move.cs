@@ -8,11 +8,13 @@ internal sealed record Scenario(string Name, string? Sweep, string Contents)
     public static readonly Scenario RandomSweep = new("random sweep", "random", "mixed");
     public static readonly Scenario SequentialSweep = new("sequential sweep", "sequential", "mixed");
     public static readonly Scenario Idle = new("idle", null, "mixed");
+    public static readonly Scenario StridedSweep = new("strided sweep", "strided", "mixed");
+    public static readonly Scenario ZipfSweep = new("zipf 0.99", "zipf", "mixed");
     public static readonly Scenario MostlyZero = new("idle, mostly zero pages", null, "mostly-zero");
 }
 
 /// <summary>The steps of a move in milliseconds, by whoever moved it.</summary>
-internal sealed record Steps(double DumpMs, double ImagesMs, double RestoreMs, double DrainMs);
+internal sealed record Steps(double DumpMs, double ImagesMs, double RestoreMs, double DrainMs, double OwnMs, double TransferMs = 0, long SentBytes = 0);
 
 /// <summary>One container, moved once, and found to be right.</summary>
 /// <param name="Sweep">What its program saw; null when it was idle.</param>
@@ -25,6 +27,7 @@ internal sealed record Steps(double DumpMs, double ImagesMs, double RestoreMs, d
 /// <param name="SourceDescriptors">Most open descriptors there.</param>
 /// <param name="TargetMiB">The same on the destination.</param>
 /// <param name="TargetDescriptors">The same on the destination.</param>
+/// <param name="LargestMiB">Most resident memory of a process of postcopy, on either side.</param>
 internal sealed record Move(
     WalkerSweep? Sweep,
     Steps Steps,
@@ -35,4 +38,5 @@ internal sealed record Move(
     double SourceMiB,
     int SourceDescriptors,
     double TargetMiB,
-    int TargetDescriptors);
+    int TargetDescriptors,
+    double LargestMiB);

@@ -22,6 +22,10 @@ internal sealed class Pairs<T>
     public Row Row(string measure, string unit, string referenceName, Func<T, double> value, Goal? goal = null) =>
         new(measure, unit, Median(Ours, value), Median(Reference, value), referenceName, goal);
 
+    /// <summary>Against a limit, or against what the same run makes of one.</summary>
+    public Row RowWithin(string measure, string unit, string limitName, Func<T, double> value, Func<T, double> limit) =>
+        new(measure, unit, Median(Ours, value), Median(Ours, limit), limitName, Goal.AtMost(1));
+
     public static double Median(IEnumerable<T> runs, Func<T, double> value)
     {
         double[] sorted = [.. runs.Select(value).Order()];

@@ -9,6 +9,7 @@ internal sealed class ProcessSampler : IDisposable
 
     private readonly HostMeter _host;
     private readonly HashSet<string> _serving = [];
+    private readonly HashSet<string> _ours = [];
     private readonly ManualResetEventSlim _stop = new();
     private readonly Thread _thread;
 
@@ -22,6 +23,9 @@ internal sealed class ProcessSampler : IDisposable
     public double PeakMiB { get; private set; }
 
     public int PeakDescriptors { get; private set; }
+
+    /// <summary>Of a single process of postcopy.</summary>
+    public double LargestMiB { get; private set; }
 
     public void Dispose()
     {
@@ -41,7 +45,9 @@ internal sealed class ProcessSampler : IDisposable
                 try
                 {
                     string resident = File.ReadAllText($"/proc/{pid}/statm").Split(' ')[1];
-                    mebibytes += double.Parse(resident, CultureInfo.InvariantCulture) * Environment.SystemPageSize / (1 << 20);
+                    double its = double.Parse(resident, CultureInfo.InvariantCulture) * Environment.SystemPageSize / (1 << 20);
+                    mebibytes += its;
+                    LargestMiB = _ours.Contains(pid) ? Math.Max(LargestMiB, its) : LargestMiB;
                     descriptors += Directory.GetFileSystemEntries($"/proc/{pid}/fd").Length;
                 }
                 catch (IOException)
@@ -62,20 +68,23 @@ internal sealed class ProcessSampler : IDisposable
     private bool Serves(string pid)
     {
         // A process that does not serve may be about to execute another program, or to name itself: it is looked at again.
-        if (!_serving.Contains(pid) && IsServer(CommandLine(pid)))
+        if (!_serving.Contains(pid) && CommandLine(pid).Split('\0', ' ') is var words && IsServer(words))
         {
             _serving.Add(pid);
+            if (IsOurs(words))
+            {
+                _ours.Add(pid);
+            }
         }
 
         return _serving.Contains(pid);
     }
 
     /// <summary>CRIU overwrites its arguments when runc drives it: "criu: dump --rpc -t PID".</summary>
-    private static bool IsServer(string commandLine)
-    {
-        string[] words = commandLine.Split('\0', ' ');
-        return Path.GetFileName(words[0]) is "postcopy" || (Path.GetFileName(words[0]) is "criu" or "criu:" && words.ElementAtOrDefault(1) is "dump" or "lazy-pages");
-    }
+    private static bool IsServer(string[] words) =>
+        IsOurs(words) || (Path.GetFileName(words[0]) is "criu" or "criu:" && words.ElementAtOrDefault(1) is "dump" or "lazy-pages");
+
+    private static bool IsOurs(string[] words) => Path.GetFileName(words[0]) is "postcopy";
 
     private static string CommandLine(string pid)
     {

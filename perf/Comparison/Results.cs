@@ -9,12 +9,12 @@ internal static class Results
 {
     private static readonly JsonSerializerOptions Indented = new(JsonSerializerDefaults.Web) { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    public static string Markdown(Machine machine, bool quick, IReadOnlyList<Row> rows)
+    public static string Markdown(Machine machine, string options, IReadOnlyDictionary<string, IReadOnlyList<Row>> parts)
     {
         StringBuilder table = new();
         table.AppendLine("| measure | ours | reference | ratio | goal |");
         table.AppendLine("|---|---:|---:|---:|---|");
-        foreach (Row row in rows)
+        foreach (Row row in parts.SelectMany(static part => part.Value))
         {
             string reference = row.Reference is { } value ? $"{Number(value)} {row.Unit} ({row.ReferenceName})" : "";
             string ratio = row.Ratio is { } r ? $"{r:0.00}" : "";
@@ -23,16 +23,16 @@ internal static class Results
         }
 
         table.AppendLine();
-        table.AppendLine($"`eng/bench.sh{(quick ? " --quick" : "")}` on {machine}. Medians of interleaved runs; a run counts when every byte was right.");
+        table.AppendLine($"`eng/bench.sh{options}` on {machine}. Medians of interleaved runs; a run counts when every byte was right.");
         return table.ToString();
     }
 
-    public static string Json(Machine machine, bool quick, IReadOnlyList<Row> rows) => JsonSerializer.Serialize(
+    public static string Json(Machine machine, bool quick, IReadOnlyDictionary<string, IReadOnlyList<Row>> parts) => JsonSerializer.Serialize(
         new
         {
             machine,
             quick,
-            rows = rows.Select(row => new { row.Measure, row.Unit, row.Ours, row.Reference, row.ReferenceName, row.Ratio, Goal = row.Goal?.ToString(), row.IsMet }),
+            rows = parts.SelectMany(static part => part.Value, static (part, row) => new { Part = part.Key, row.Measure, row.Unit, row.Ours, row.Reference, row.ReferenceName, row.Ratio, Goal = row.Goal?.ToString(), row.IsMet }),
         },
         Indented);
 

@@ -26,7 +26,7 @@ internal sealed partial class MemoryProgram : IDisposable
         string[] words = ReadLine().Split(' ');
         Region = new PageRange(ulong.Parse(words[2], NumberStyles.HexNumber, CultureInfo.InvariantCulture), PageSize.PagesIn((ulong)mebibytes << 20));
         // Also what will be missing later: the host of a virtual machine gives it memory at the first touch, which must not be what is measured.
-        Assert.Equal("filled", Command("fill"));
+        Fill(dataEvery: 1);
     }
 
     internal int Pid => _process.Id;
@@ -51,7 +51,17 @@ internal sealed partial class MemoryProgram : IDisposable
         return new Userfaultfd((int)stolen);
     }
 
+    /// <summary>Writes what does not compress into every so manyth page and zeroes into the others; what <see cref="Verify"/> compares with, too.</summary>
+    internal void Fill(int dataEvery) => Assert.Equal("filled", Command($"fill {dataEvery}"));
+
     internal WalkerSweep Sweep(string order) => WalkerSweep.Parse(Command($"sweep {order}"));
+
+    /// <summary>By so many threads, each in its share of the region.</summary>
+    internal WalkerSweep[] Sweep(string order, int threads)
+    {
+        WalkerSweep first = WalkerSweep.Parse(Command($"sweeps {threads} {order}"));
+        return [first, .. Enumerable.Range(1, threads - 1).Select(_ => WalkerSweep.Parse(ReadLine()))];
+    }
 
     /// <summary>Has it compare every byte. What is missing then must be served.</summary>
     internal void Verify() => Assert.Equal("OK", Command("verify"));

@@ -20,6 +20,7 @@ namespace PostCopy.Perf.Support;
 /// </summary>
 internal sealed class PageTransfer : IDisposable
 {
+    /// <summary>The first process.</summary>
     internal static readonly ImagePid Pid = new(1);
 
     private readonly PagePool _pool = new();
@@ -33,26 +34,41 @@ internal sealed class PageTransfer : IDisposable
     private readonly List<Thread> _threads = [];
     private volatile bool _closing;
 
-    /// <summary>All of the target's memory is missing when this returns, and faults are served.</summary>
-    internal PageTransfer(MemoryProgram source, MemoryProgram target)
+    /// <summary>All of the targets' memory is missing when this returns, and faults are served. Each is owed what the one source has.</summary>
+    internal PageTransfer(MemoryProgram source, params MemoryProgram[] targets)
     {
-        List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed = [new(Pid, [source.Region])];
-        _source = new ProcessPageSource(new Dictionary<ImagePid, int> { [Pid] = source.Pid });
+        ImagePid[] pids = [.. Enumerable.Range(Pid.Value, targets.Length).Select(static number => new ImagePid(number))];
+        List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed = [.. pids.Select(pid => KeyValuePair.Create<ImagePid, IReadOnlyList<PageRange>>(pid, [source.Region]))];
+        _source = new ProcessPageSource(pids.ToDictionary(static pid => pid, _ => source.Pid));
         _server = new PageServerSession(_source, new PushPlan(new UnsentPages(owed), new SequentialPolicy()));
         (SocketLane sourceDemand, _targetDemand) = LoopbackLanes.Connect(LaneRole.Demand, _pool);
         (SocketLane sourcePush, _targetPush) = LoopbackLanes.Connect(LaneRole.Push, _pool);
         _sourceLanes = new PageLanes(sourceDemand, sourcePush);
         Memory = new LazyMemory(owed, _demand, new NoKeeper(), NullLogger.Instance);
         Memory.Failed += _failures.Enqueue;
-        Memory.Add(Pid, target.ArmForUs());
+        foreach ((ImagePid pid, MemoryProgram target) in pids.Zip(targets))
+        {
+            Memory.Add(pid, target.ArmForUs());
+        }
+
         Memory.RestoreFinished();
         _demand.Attach(_targetDemand);
-        Run("demand lane", () => new PageReceiver(_targetDemand, Memory).ReceiveAnswers(_demand));
-        Run("push lane", () => new PageReceiver(_targetPush, Memory).ReceivePush());
+        Run("demand lane", () =>
+        {
+            _ = FaultPriority.TryRaise();
+            new PageReceiver(_targetDemand, Memory).ReceiveAnswers(_demand);
+        });
+        Run("push lane", () =>
+        {
+            _ = FaultPriority.TryShortenSlices(installs: true);
+            new PageReceiver(_targetPush, Memory).ReceivePush();
+        });
         _sourceLanes.StartDemand(_server);
     }
 
     internal LazyMemory Memory { get; }
+
+    internal ulong BytesOnWire => _sourceLanes.Bytes;
 
     internal void StartPush() => _sourceLanes.StartPush(_server);
 
@@ -83,7 +99,6 @@ internal sealed class PageTransfer : IDisposable
     {
         Thread thread = new(() =>
         {
-            _ = FaultPriority.TryRaise();
             try
             {
                 receive();

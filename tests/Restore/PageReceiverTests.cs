@@ -154,8 +154,10 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
         using LazyMemory memory = Memory();
         DemandLane demand = new();
         demand.Request(Pid, new PageRange(0x1000, 1));
+        demand.Flush();
         demand.Attach(pair.Lane);
         demand.Request(Pid, new PageRange(0x5000, 1));
+        demand.Flush();
         Task receiving = SocketLaneTests.Start(() => new PageReceiver(pair.Lane, memory).ReceiveAnswers(demand));
         foreach (ulong id in (ulong[])[1, 2])
         {
@@ -184,6 +186,7 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
             for (int i = 0; i < All; i++)
             {
                 demand.Request(Pid, new PageRange(0x1000, 1));
+                demand.Flush();
             }
         }).WaitAsync(Peer.Patience);
         Assert.Equal(ProtocolLimits.MaxRequestsInFlight * 32UL, pair.Lane.BytesSent);
@@ -211,6 +214,7 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
             for (int i = 0; i < 100; i++)
             {
                 demand.Request(Pid, new PageRange(0x1000, 1));
+                demand.Flush();
             }
         }).WaitAsync(Peer.Patience);
     }

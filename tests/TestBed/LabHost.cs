@@ -55,6 +55,17 @@ internal sealed class LabHost
     public Task LimitRateAsync(int megabitsPerSecond) =>
         RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", $"{megabitsPerSecond}mbit", "burst", "32kb", "latency", "4ms");
 
+    /// <summary>
+    /// Makes this host's link one of so many Mbit/s, headers included: with the queue that a real link has, the kernel's default. What may leave at once
+    /// (burst) holds some of the kernel's largest segments, or high rates are not reached.
+    /// </summary>
+    public async Task LimitLinkAsync(int megabitsPerSecond)
+    {
+        await RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "handle", "1:", "tbf",
+            "rate", $"{megabitsPerSecond}mbit", "burst", $"{Math.Max(128 << 10, megabitsPerSecond * 100)}", "latency", "4ms");
+        await RunAsync("tc", "qdisc", "replace", "dev", "eth0", "parent", "1:1", "pfifo_fast");
+    }
+
     public Task UnlimitRateAsync() => RunAsync("tc", "qdisc", "delete", "dev", "eth0", "root");
 
     public Task ConnectAsync(string network) => _lab.ScriptAsync("cable", _lab.Name, Name, network, "in");

@@ -6,8 +6,10 @@
 // Prints "memory PID ADDRESS" and then one line for each command:
 //
 //   fill       the region gets its content, which does not compress    "filled"
+//   fill N     the same, but all pages are zero except every Nth         "filled"
 //   arm        every page is missing again, served by a new userfaultfd "armed DESCRIPTOR"
 //   sweep ORDER  see sweep.h                                          "swept ..."
+//   sweeps N ORDER  the same by N threads, each in its share            N times "swept ..."
 //   verify     compares every byte with what fill writes                "OK", or "BAD PAGE"
 //
 // The region has the same address in every process, as a restored program has the addresses it
@@ -15,6 +17,7 @@
 #include "bed.h"
 #include "sweep.h"
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -26,17 +29,19 @@
 #define FEATURES                                                                                                       \
     (UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP)
 
-static uint64_t *memory, pages;
+#define MAX_THREADS 16
+
+static uint64_t *memory, pages, data_every = 1;
 static int uffd = -1;
 
-static uint64_t word(uint64_t page, unsigned i) { return mix(page) + i * 0xd1342543de82ef95u; }
+static uint64_t word(uint64_t page, unsigned i) { return page % data_every == 0 ? mix(page) + i * 0xd1342543de82ef95u : 0; }
 
 static void fill(void)
 {
     for (uint64_t page = 0; page < pages; page++) {
-        uint64_t *p = memory + page * WORDS, first = word(page, 0);
+        uint64_t *p = memory + page * WORDS;
         for (unsigned i = 0; i < WORDS; i++)
-            p[i] = first + i * 0xd1342543de82ef95u;
+            p[i] = word(page, i);
     }
 }
 
@@ -66,6 +71,36 @@ static void arm(void)
         die("userfaultfd");
 }
 
+struct share {
+    pthread_t thread;
+    uint64_t first, count;
+    const char *order;
+    char text[400];
+};
+
+static void *sweep_share(void *argument)
+{
+    struct share *share = argument;
+    sweep(memory + share->first * WORDS, share->count, share->order, share->text, sizeof share->text);
+    return NULL;
+}
+
+static void sweep_by(unsigned threads, const char *order)
+{
+    static struct share shares[MAX_THREADS];
+    for (unsigned t = 0; t < threads; t++) {
+        shares[t].first = pages / threads * t;
+        shares[t].count = pages / threads;
+        shares[t].order = order;
+        if (pthread_create(&shares[t].thread, NULL, sweep_share, &shares[t]) != 0)
+            die("pthread_create");
+    }
+    for (unsigned t = 0; t < threads; t++) {
+        pthread_join(shares[t].thread, NULL);
+        printf("%s\n", shares[t].text);
+    }
+}
+
 int main(int argc, char **argv)
 {
     char line[64], text[400];
@@ -83,7 +118,8 @@ int main(int argc, char **argv)
     printf("memory %d %lx\n", getpid(), (unsigned long)memory);
     while (fgets(line, sizeof line, stdin) != NULL) {
         line[strcspn(line, "\n")] = 0;
-        if (strcmp(line, "fill") == 0) {
+        if (strncmp(line, "fill", 4) == 0) {
+            data_every = line[4] == ' ' ? strtoull(line + 5, NULL, 10) : 1;
             fill();
             printf("filled\n");
         } else if (strcmp(line, "arm") == 0) {
@@ -92,6 +128,10 @@ int main(int argc, char **argv)
         } else if (strncmp(line, "sweep ", 6) == 0) {
             sweep(memory, pages, line + 6, text, sizeof text);
             printf("%s\n", text);
+        } else if (strncmp(line, "sweeps ", 7) == 0) {
+            char *order;
+            unsigned threads = (unsigned)strtoul(line + 7, &order, 10);
+            sweep_by(threads < 1 || threads > MAX_THREADS ? 1 : threads, order + 1);
         } else if (strcmp(line, "verify") == 0) {
             long bad = first_bad();
             if (bad < 0)

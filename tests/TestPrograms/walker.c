@@ -13,7 +13,7 @@
 //   answer    "ID ..." what became of it
 //   moved     what came of the command given with on-move, once we find ourselves on another host
 //
-// Commands: verify | stats | sweep sequential|random | rest | work | on-move COMMAND | quit
+// Commands: verify | stats | sweep sequential|random|strided|zipf | rest | work | on-move COMMAND | quit
 // (rest: the threads touch nothing until work)
 #include "bed.h"
 #include "sweep.h"

@@ -119,7 +119,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     private void Receive(LaneRole role, uint epoch, SocketLane lane, PageReceiver receiver)
     {
         // Not being permitted to is no error: faults then wait a little longer.
-        _ = FaultPriority.TryRaise();
+        _ = role == LaneRole.Push ? FaultPriority.TryShortenSlices(installs: true) : FaultPriority.TryRaise();
         string reason = $"the source closed the {role} lane";
         try
         {

@@ -35,6 +35,8 @@ internal sealed partial class LazyMemory
                         ServeEvents(space);
                     }
                 }
+
+                _requester.Flush();
             }
 
             if (_drained.Task.IsCompleted)

@@ -132,6 +132,8 @@ internal sealed partial class LazyMemory : IDisposable
                 _requester.Request(process.Pid, range);
             }
         }
+
+        _requester.Flush();
     }
 
     /// <summary>Ends the service of memory that is complete: reads what events are pending and closes all userfaultfds.</summary>

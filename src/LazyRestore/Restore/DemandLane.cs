@@ -48,6 +48,14 @@ internal sealed class DemandLane : IPageRequester
             }
 
             _waiting.Enqueue(new PageRequest(pid, range));
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Flush()
+    {
+        lock (_lock)
+        {
             SendWaiting();
         }
     }

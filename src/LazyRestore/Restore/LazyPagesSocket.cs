@@ -44,6 +44,11 @@ internal sealed class LazyPagesSocket : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_closing)
+        {
+            return;
+        }
+
         _closing = true;
         _listener.Dispose();
         try

@@ -31,7 +31,11 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
     /// <summary>Begins to push.</summary>
     internal void StartPush(PageServerSession session)
     {
-        Run("push", push, () => session.PushAsync(push.Output, CancellationToken.None));
+        Run("push", push, () =>
+        {
+            _ = FaultPriority.TryShortenSlices(installs: false);
+            return session.PushAsync(push.Output, CancellationToken.None);
+        });
         Run("push acks", push, () => session.ReadAcknowledgementsAsync(push.Input, CancellationToken.None));
     }
 

@@ -5,10 +5,15 @@ using PostCopy.Wire;
 
 namespace PostCopy.Transport;
 
-/// <summary>The socket options of each lane (tcp(7)).</summary>
+/// <summary>The socket options of each lane (tcp(7), ip(7)).</summary>
 internal static class LaneSocket
 {
+    private const int IPPROTO_IP = 0;
     private const int IPPROTO_TCP = 6;
+    private const int IPPROTO_IPV6 = 41;
+    private const int IP_TOS = 1;
+    private const int IPV6_TCLASS = 67;
+    private const int IPTOS_LOWDELAY = 0x10;
     private const int TCP_CONGESTION = 13;
     private const int TCP_USER_TIMEOUT = 18;
     private const int TCP_NOTSENT_LOWAT = 25;
@@ -42,10 +47,29 @@ internal static class LaneSocket
         {
             socket.SetRawSocketOption(IPPROTO_TCP, TCP_NOTSENT_LOWAT, BitConverter.GetBytes(PushUnsentBytes));
         }
+        else
+        {
+            AskForLowDelay(socket);
+        }
 
         if (congestionControl is not null)
         {
             TrySetCongestionControl(socket, congestionControl);
+        }
+    }
+
+    /// <summary>
+    /// What a fault waits for overtakes what is pushed wherever they share a queue that knows bands or classes: the host's own (pfifo_fast, the kernel's
+    /// default, among them), and switches' that honour the field.
+    /// </summary>
+    private static void AskForLowDelay(Socket socket)
+    {
+        byte[] lowDelay = BitConverter.GetBytes(IPTOS_LOWDELAY);
+        // A socket of IPv6 may carry IPv4, and then the first one counts.
+        socket.SetRawSocketOption(IPPROTO_IP, IP_TOS, lowDelay);
+        if (socket.AddressFamily == AddressFamily.InterNetworkV6)
+        {
+            socket.SetRawSocketOption(IPPROTO_IPV6, IPV6_TCLASS, lowDelay);
         }
     }
 
