@@ -49,6 +49,11 @@ internal static class ArrivalChecks
             answer.Refusals.AddRange(MemoryRoom.Refusals(container, promisedBytes));
         }
 
+        if (Overcommit.Refusal(container.LargestMappingBytes) is { } tooLarge)
+        {
+            Refuse(tooLarge);
+        }
+
         if (container.UserNamespace && File.Exists(UserfaultfdSysctl) && File.ReadAllText(UserfaultfdSysctl).Trim() == "0")
         {
             Refuse("the container has a user namespace of its own, in which CRIU may not make a userfaultfd on this host: sysctl -w vm.unprivileged_userfaultfd=1");
