@@ -12,6 +12,7 @@ using PostCopy.Images;
 using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
+using PostCopy.Pages;
 using PostCopy.Restore;
 using PostCopy.Transport;
 using PostCopy.Wire;
@@ -417,6 +418,10 @@ internal sealed partial class AgentSession
             if (!owed && _state is DestinationState.Running or DestinationState.Complete or DestinationState.Done)
             {
                 Settle();
+                if (_container.Collapse)
+                {
+                    await Task.Factory.StartNew(Collapse, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                }
             }
 
             _criu.Dispose();
@@ -424,6 +429,15 @@ internal sealed partial class AgentSession
             {
                 _criu.Delete(keepLogs: _errors.Count > 0);
             }
+        }
+    }
+
+    private void Collapse()
+    {
+        if (_record is { Init: { Exists: true } init })
+        {
+            (ulong joined, ulong possible) = HugePages.Collapse(TaskTree.Map(init.Pid).Values);
+            AgentLog.Collapsed(_logger, Token.Name, joined >> 20, possible >> 20, _container.ContainerId);
         }
     }
 

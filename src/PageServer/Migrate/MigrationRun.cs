@@ -173,6 +173,7 @@ internal sealed partial class MigrationRun : IDisposable
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
             MemoryBytes = _memory.OnceMoved,
             MemoryBytesAtSource = _memory.Here,
+            Collapse = _options.Collapse,
             LargestMappingBytes = LargestMapping.OfTree(target.InitPid),
             UserNamespace = HasOwnUserNamespace(target.InitPid),
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },

@@ -37,6 +37,24 @@ public sealed class KindTests
     }
 
     [SkippableFact]
+    public async Task Collapsed_memory_is_in_huge_pages_again()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        // Its heap is filled from end to end.
+        Storm storm = await Storm.StartAsync(lab, lab["a"], seed: 20, "cow");
+        (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--collapse")).Expect(ExitCode.Moved, "moved");
+        await Condition.WaitAsync(() => agent.Process.Error.Contains("are in huge pages", StringComparison.Ordinal), TimeSpan.FromSeconds(60), "the agent to have joined them");
+        string huge = await lab["b"].RunAsync("sh", "-c", "for pid in $(pgrep -x storm); do grep AnonHugePages /proc/$pid/smaps_rollup; done");
+        Skip.IfNot(File.Exists("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"), "this kernel has no huge pages");
+        Assert.True(huge.Split('\n').Count(static line => line.Length > 0 && !line.Contains(" 0 kB", StringComparison.Ordinal)) >= 5, $"{huge}\n{agent.Process.Error}");
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+    }
+
+    [SkippableFact]
     public async Task Pages_of_hugetlb_travel_in_the_images()
     {
         Bed.RequirePostCopy();
