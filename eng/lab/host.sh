@@ -2,7 +2,7 @@
 # "Hosts" on one machine, to move containers between: each is a set of namespaces with an
 # address on the lab's own wire.
 #
-#   host.sh up LAB NAME                   a new host; the first one makes the lab
+#   host.sh up LAB NAME [v2]              a new host; the first one makes the lab; v2: with cgroup v2 alone
 #   host.sh run LAB NAME -- COMMAND...    runs a command there: stdio, signals and exit code pass through
 #   host.sh address LAB NAME              prints its address
 #   host.sh netns LAB NAME NET IP [out]   a container network on a host: /run/netns/NET, with this address
@@ -200,7 +200,7 @@ hold() {
         mount --bind "$LABS/$lab" "$new/postcopy-lab/$lab"
         mount --no-mtab --move "$new" /run
         echo "$name" >/run/host-name
-        mount_cgroups "$lab"
+        mount_cgroups "$lab" "$name"
         ip link set lo up
     fi
     touch "$LABS/$lab/hosts/$name/ready"
@@ -210,9 +210,14 @@ hold() {
     done
 }
 
-# In the new cgroup namespace a hierarchy mounted afresh shows this host's cgroup as its root.
+# In the new cgroup namespace a hierarchy mounted afresh shows this host's cgroup as its root.  A host of cgroup v2 has that alone, as
+# distributions have it today.
 mount_cgroups() {
-    local lab=$1 type mount controllers dir list
+    local lab=$1 name=$2 type mount controllers dir list
+    if [[ -e $LABS/$lab/hosts/$name/v2 ]]; then
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        return
+    fi
     list=$(<"$LABS/$lab/cgroups")
     if [[ $(stat -f -c %T /sys/fs/cgroup) == tmpfs ]]; then mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup; fi
     while read -r type mount controllers dir; do
@@ -226,7 +231,7 @@ mount_cgroups() {
 }
 
 up() {
-    local lab=$1 name=$2 pid index dir=$LABS/$1
+    local lab=$1 name=$2 cgroups=${3:-} pid index dir=$LABS/$1
     ((EUID == 0)) || die "needs root"
     if [[ ! -d $dir/hosts/hub ]]; then
         mkdir -p "$dir/shared" "$dir/hosts"
@@ -239,6 +244,7 @@ up() {
     if [[ -e $dir/hosts/$name ]]; then die "lab $lab already has a host $name"; fi
     index=$(find "$dir/hosts" -mindepth 1 -maxdepth 1 | wc -l)
     make_host_cgroups "$lab" "$name"
+    if [[ $cgroups == v2 ]]; then mkdir -p "$dir/hosts/$name" && touch "$dir/hosts/$name/v2"; fi
     # Uptimes of different machines have nothing to do with each other.
     start_holder "$lab" "$name" --net --pid --mount --uts --ipc --cgroup --propagation private \
         --time --monotonic "$((index * 100000))" --boottime "$((index * 100000 + 5000))"
@@ -351,7 +357,7 @@ main() {
     (($# >= 3)) || usage
     name=$(checked_name "$3")
     case $verb in
-        up) up "$lab" "$name" ;;
+        up) up "$lab" "$name" "${@:4}" ;;
         run) run "$lab" "$name" "${@:4}" ;;
         address) cat "$LABS/$lab/hosts/$name/address" ;;
         netns) (($# >= 5)) || usage; container_netns "$lab" "$name" "${@:4}" ;;

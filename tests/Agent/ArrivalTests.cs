@@ -22,7 +22,7 @@ public sealed class ArrivalTests
         { "bundle", "/nowhere/at/all", "there is no bundle in /nowhere/at/all here" },
         { "architecture", "Pdp11", "the source's processor is Pdp11" },
         { "config", new string('x', 1 << 19), "the CRIU options have 524288 characters" },
-        { "memory", "", "MiB of memory, this host has" },
+        { "memory", "", "MiB of memory here, this host has" },
     };
 
     [SkippableTheory]

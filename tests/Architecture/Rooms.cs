@@ -48,7 +48,7 @@ internal static class Rooms
             "Agent",
             [
                 "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
-                "Memory", "Sessions", "Certificates",
+                "Memory", "Pages", "Sessions", "Certificates",
             ]),
 
         new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),

@@ -8,7 +8,8 @@ public sealed class FrozenFieldsTests
     private const string Known = """
         Prepare.container_id 1 String, Prepare.bundle 2 String, Prepare.tcp_established 3 Bool, Prepare.criu_config 4 String, Prepare.stop_copy 5 Bool,
         Prepare.architecture 6 String, Prepare.criu_version 7 String, Prepare.memory_bytes 8 UInt64, Prepare.container_id_at_source 9 String,
-        Prepare.checksums 10 Bool, Prepare.process_tree 11 Message, ProcessTree.pids 1 Int32[], Prepared.checksums 3 Bool,
+        Prepare.checksums 10 Bool, Prepare.process_tree 11 Message, Prepare.memory_bytes_at_source 20 UInt64, Prepare.user_namespace 21 Bool, Prepare.largest_mapping_bytes 22 UInt64, Prepare.collapse 23 Bool,
+        Progress.short_of_memory 4 Bool, ProcessTree.pids 1 Int32[], Prepared.checksums 3 Bool,
         Prepared.refusals 1 String[], Prepared.criu_version 2 String,
         ImageChunk.name 1 String, ImageChunk.data 2 Bytes, ImagesDone.files 1 UInt32, ImagesDone.bytes 2 UInt64,
         Built.images_complete_us 1 Int64, Built.restore_started_us 2 Int64, Built.built_us 3 Int64,

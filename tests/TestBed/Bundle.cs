@@ -19,4 +19,23 @@ internal static class Bundle
         (await RunningCommand.RunAsync(TimeSpan.FromSeconds(30), "cp", "-a", bundle, directory)).EnsureSuccess();
         return directory;
     }
+
+    /// <summary>Gives its container a memory limit at which tasks wait instead of being killed.</summary>
+    public static Task LimitMemoryAsync(string bundle, int mebibytes) =>
+        ReplaceAsync(bundle, "\"resources\": {", $"\"resources\": {{\"memory\": {{\"limit\": {(long)mebibytes << 20}, \"disableOOMKiller\": true}}, ");
+
+    /// <summary>Gives its container a user namespace of its own.</summary>
+    public static async Task AddUserNamespaceAsync(string bundle)
+    {
+        const string mapping = "[{\"containerID\": 0, \"hostID\": 0, \"size\": 65536}]";
+        await ReplaceAsync(bundle, "\"namespaces\": [", $"\"uidMappings\": {mapping}, \"gidMappings\": {mapping}, \"namespaces\": [{{\"type\": \"user\"}}, ");
+    }
+
+    private static async Task ReplaceAsync(string bundle, string old, string replacement)
+    {
+        string path = $"{bundle}/config.json";
+        string config = await File.ReadAllTextAsync(path);
+        Assert.Contains(old, config, StringComparison.Ordinal);
+        await File.WriteAllTextAsync(path, config.Replace(old, replacement, StringComparison.Ordinal));
+    }
 }

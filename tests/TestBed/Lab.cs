@@ -19,7 +19,12 @@ internal sealed class Lab : IAsyncDisposable
 
     public LabHost this[string name] => _hosts[name];
 
-    public static async Task<Lab> UpAsync(params string[] hosts)
+    public static Task<Lab> UpAsync(params string[] hosts) => UpAsync(hosts, []);
+
+    /// <summary>Hosts that have cgroup v2 and nothing else.</summary>
+    public static Task<Lab> UpWithCgroupV2Async(params string[] hosts) => UpAsync(hosts, ["v2"]);
+
+    private static async Task<Lab> UpAsync(string[] hosts, string[] options)
     {
         await RemoveAbandonedAsync();
         Lab lab = new($"t{Environment.ProcessId}-{Interlocked.Increment(ref _count)}");
@@ -28,7 +33,7 @@ internal sealed class Lab : IAsyncDisposable
             lab.Programs = (await RunningCommand.RunAsync(Limit, Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
             foreach (string host in hosts)
             {
-                await lab.ScriptAsync("up", lab.Name, host);
+                await lab.ScriptAsync(["up", lab.Name, host, .. options]);
                 string address = (await lab.ScriptAsync("address", lab.Name, host)).Output.Trim();
                 lab._hosts.Add(host, await LabHost.AttachAsync(lab, host, address));
             }

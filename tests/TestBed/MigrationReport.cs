@@ -15,11 +15,14 @@ internal sealed record MigrationReport(
     double TotalMs,
     ReportedPages Pages,
     ReportedFaults Faults,
+    ReportedMemory Memory,
     long BytesOnWire,
     double RateMBps,
     string? Policy,
     string[] Errors);
 
 internal sealed record ReportedPages(long Total, long Zero, long Pushed, long Faulted, long Staged, long Stale, long Resent, long Dropped);
+
+internal sealed record ReportedMemory(long SourceBytes, long DestinationBytes);
 
 internal sealed record ReportedFaults(long Count, double P50Us, double P99Us, double MaxUs);

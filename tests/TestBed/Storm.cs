@@ -34,11 +34,15 @@ internal sealed class Storm
     }
 
     /// <summary>Starts it as a bare process tree, in a session of its own and without a terminal, below a pid that no other host of the lab has.</summary>
-    public static async Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, params string[] workers)
+    public static Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, params string[] workers) =>
+        StartBareAsync(lab, host, seed, [$"{lab.Programs}/storm"], workers);
+
+    /// <summary>The same with another program that takes a directory and a seed, and answers in the same files.</summary>
+    public static async Task<Storm> StartBareAsync(Lab lab, LabHost host, ulong seed, string[] command, string[] workers)
     {
         string directory = $"{lab.Shared}/storm-bare";
         Directory.CreateDirectory(directory);
-        int pid = await BareTree.StartAsync(host, [$"{lab.Programs}/storm", directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
+        int pid = await BareTree.StartAsync(host, [.. command, directory, seed.ToString(CultureInfo.InvariantCulture), .. workers]);
         Storm storm = new(directory) { Pid = pid };
         await storm.WaitForRoundsAsync(5);
         return storm;
@@ -66,6 +70,15 @@ internal sealed class Storm
         await Condition.WaitAsync(() => File.Exists(ResultPath), Limit, $"the end of all workers; so far: {string.Join(", ", Rounds())}");
         AssertNothingWrong();
     }
+
+    /// <summary>Has the worker vfork stay in the kernel until <see cref="Release"/>, and waits until it does.</summary>
+    public async Task HoldAsync()
+    {
+        await File.WriteAllTextAsync($"{_directory}/hold", "");
+        await Condition.WaitAsync(() => File.Exists($"{_directory}/held"), Limit, "the worker vfork to wait for its child");
+    }
+
+    public void Release() => File.Delete($"{_directory}/hold");
 
     /// <summary>Rounds that each worker has done.</summary>
     public Dictionary<string, long> Rounds()

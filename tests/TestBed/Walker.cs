@@ -18,12 +18,13 @@ internal sealed class Walker
     public Container Container { get; }
 
     public static async Task<Walker> StartAsync(
-        Lab lab, LabHost host, int mebibytes, int threads = 2, string network = "host", string contents = "mixed", string name = "walker")
+        Lab lab, LabHost host, int mebibytes, int threads = 2, string network = "host", string contents = "mixed", string name = "walker", Func<string, Task>? configure = null)
     {
         string directory = $"{lab.Shared}/{name}";
         Directory.CreateDirectory(directory);
         string bundle = await Bundle.MakeAsync(lab, $"{name}-bundle", network, [$"{directory}:/walker"],
             $"{lab.Programs}/walker", "/walker", $"{mebibytes}", $"{threads}", contents);
+        await (configure?.Invoke(bundle) ?? Task.CompletedTask);
         Walker walker = new(await Container.RunAsync(host, name, bundle), directory);
         await walker.StatsAsync();
         return walker;

@@ -117,6 +117,7 @@ internal static class MigrateCommand
         {
             Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
         };
+        Option<bool> collapse = new("--collapse") { Description = "Once all memory is there, join it into transparent huge pages on the destination, where that takes no more memory." };
         Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
         {
@@ -141,7 +142,7 @@ internal static class MigrateCommand
         Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
-        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, criuConfig, tokenFile, tlsName, insecure, verify, stepDeadline, stateDirectory, json, report, verbose])
+        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, collapse, criuConfig, tokenFile, tlsName, insecure, verify, stepDeadline, stateDirectory, json, report, verbose])
         {
             command.Add(option);
         }
@@ -155,6 +156,7 @@ internal static class MigrateCommand
                 Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
                 Policy = Enum.Parse<PrefetchPolicy>(parsed.GetRequiredValue(policy), ignoreCase: true),
                 KeepCpusAwake = parsed.GetValue(keepCpusAwake),
+                Collapse = parsed.GetValue(collapse),
                 CriuConfigFile = parsed.GetValue(criuConfig),
                 TokenFile = Path.GetFullPath(parsed.GetRequiredValue(tokenFile)),
                 StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),

@@ -7,15 +7,17 @@ namespace PostCopy.Display;
 internal sealed class PhaseLines(TextWriter output) : IMigrationDisplay
 {
     private MigrationPhase? _phase;
+    private string? _trouble;
 
     public void Report(MigrationProgress value)
     {
-        if (_phase == value.Phase)
+        if (_phase == value.Phase && (_trouble == value.Trouble || value.Trouble is null))
         {
             return;
         }
 
         _phase = value.Phase;
+        _trouble = value.Trouble;
         string pages = value.PagesTotal == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", {value.PagesRemaining} of {value.PagesTotal} pages owed");
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{value.Elapsed.TotalSeconds,8:F3} s  {MigrationDisplay.Describe(value.Phase)}{pages}{(value.Trouble is null ? "" : " " + value.Trouble)}"));
     }

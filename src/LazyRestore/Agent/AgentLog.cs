@@ -79,4 +79,7 @@ internal static partial class AgentLog
 
     [LoggerMessage(2022, LogLevel.Warning, "refused {Count} more, too many to name")]
     internal static partial void RefusedMore(ILogger logger, int count);
+
+    [LoggerMessage(2050, LogLevel.Information, "session {Session}: {Joined} of {Possible} MiB of container {Container} that fill huge pages are in huge pages")]
+    internal static partial void Collapsed(ILogger logger, string session, ulong joined, ulong possible, string container);
 }

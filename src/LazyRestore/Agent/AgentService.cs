@@ -269,7 +269,10 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
         }
 
-        AgentSession session = new(hello.Session, _options, logger);
+        AgentSession session = new(hello.Session, _options, logger)
+        {
+            PromisedToOthers = () => _sessions.Values.Where(other => other.Token != hello.Session).Aggregate(0UL, static (sum, other) => sum + other.PromisedBytes),
+        };
         lock (_admission)
         {
             if (_stopping || _sessions.Count >= _options.MaxSessions)

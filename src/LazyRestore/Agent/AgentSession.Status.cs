@@ -60,6 +60,8 @@ internal sealed partial class AgentSession
         (true, DestinationState.Asking) => "its source's answer; without one the copy is given up, unrun",
         (true, DestinationState.Complete) => "its source to hear that nothing is owed any more",
         (true, DestinationState.NeverRan) => "its source to hear that there is no copy here",
+        (false, DestinationState.MayRun or DestinationState.Running) when _memory is { IsShortOfMemory: true } =>
+            "memory: the container's memory cgroup is full, or this host; the push is paused and tasks wait for their pages",
         _ => "",
     };
 }

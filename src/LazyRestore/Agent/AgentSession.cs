@@ -11,6 +11,8 @@ using PostCopy.HandOff;
 using PostCopy.Images;
 using PostCopy.Keeper;
 using PostCopy.Linux;
+using PostCopy.Memory;
+using PostCopy.Pages;
 using PostCopy.Restore;
 using PostCopy.Transport;
 using PostCopy.Wire;
@@ -69,6 +71,12 @@ internal sealed partial class AgentSession
     }
 
     internal SessionToken Token { get; }
+
+    /// <summary>Memory that has been promised to other sessions of the agent and is not filled yet.</summary>
+    internal Func<ulong> PromisedToOthers { get; init; } = static () => 0;
+
+    /// <summary>Memory that this session will fill yet.</summary>
+    internal ulong PromisedBytes => _memory is { } memory ? PageSize.ToBytes((ulong)memory.Counters.Remaining) : _isOver ? 0 : _container.MemoryBytes;
 
     /// <summary>Completes when nothing of the session is left.</summary>
     internal Task Ended => _ended.Task;
@@ -162,7 +170,7 @@ internal sealed partial class AgentSession
 
         _peer = _control.Lane.Peer;
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
-        Prepared answer = await ArrivalChecks.RunAsync(_container, _options, deadline.Token).ConfigureAwait(false);
+        Prepared answer = await ArrivalChecks.RunAsync(_container, _options, PromisedToOthers(), deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
         {
             try
@@ -258,7 +266,7 @@ internal sealed partial class AgentSession
     {
         if (_memory is { } memory && !_drained && !_linkLost)
         {
-            TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults });
+            TrySend(FrameKind.Progress, new Progress { RemainingPages = (ulong)memory.Counters.Remaining, Faults = (ulong)memory.Counters.Faults, ShortOfMemory = memory.IsShortOfMemory });
         }
     }
 
@@ -422,6 +430,10 @@ internal sealed partial class AgentSession
             if (!owed && _state is DestinationState.Running or DestinationState.Complete or DestinationState.Done)
             {
                 Settle();
+                if (_container.Collapse)
+                {
+                    await Task.Factory.StartNew(Collapse, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                }
             }
 
             _criu.Dispose();
@@ -429,6 +441,15 @@ internal sealed partial class AgentSession
             {
                 _criu.Delete(keepLogs: _errors.Count > 0);
             }
+        }
+    }
+
+    private void Collapse()
+    {
+        if (_record is { Init: { Exists: true } init })
+        {
+            (ulong joined, ulong possible) = HugePages.Collapse(TaskTree.Map(init.Pid).Values);
+            AgentLog.Collapsed(_logger, Token.Name, joined >> 20, possible >> 20, _container.ContainerId);
         }
     }
 

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
@@ -12,10 +11,13 @@ internal static class ArrivalChecks
 {
     private const int MaxIdChars = 1024;
 
+    /// <summary>There since Linux 5.2; before, everybody might.</summary>
+    private const string UserfaultfdSysctl = "/proc/sys/vm/unprivileged_userfaultfd";
+
     /// <summary>The characters that runc accepts in an id. One that begins with a dash it would take for an option.</summary>
     private static readonly SearchValues<char> IdChars = SearchValues.Create("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.");
 
-    internal static async Task<Prepared> RunAsync(Prepare container, AgentOptions options, CancellationToken cancellation)
+    internal static async Task<Prepared> RunAsync(Prepare container, AgentOptions options, ulong promisedBytes, CancellationToken cancellation)
     {
         Prepared answer = new() { Checksums = container.Checksums };
         void Refuse(string reason) => answer.Refusals.Add(reason);
@@ -42,10 +44,19 @@ internal static class ArrivalChecks
             Refuse($"the CRIU options have {container.CriuConfig.Length} characters, at most {CriuConfig.MaxUserBytes} are accepted");
         }
 
-        ulong available = AvailableMemoryBytes();
-        if (container.MemoryBytes > available)
+        if (answer.Refusals.Count == 0)
         {
-            Refuse($"the container has {container.MemoryBytes >> 20} MiB of memory, this host has {available >> 20} MiB available");
+            answer.Refusals.AddRange(MemoryRoom.Refusals(container, promisedBytes));
+        }
+
+        if (Overcommit.Refusal(container.LargestMappingBytes) is { } tooLarge)
+        {
+            Refuse(tooLarge);
+        }
+
+        if (container.UserNamespace && File.Exists(UserfaultfdSysctl) && File.ReadAllText(UserfaultfdSysctl).Trim() == "0")
+        {
+            Refuse("the container has a user namespace of its own, in which CRIU may not make a userfaultfd on this host: sysctl -w vm.unprivileged_userfaultfd=1");
         }
 
         await CheckProgramsAsync(container, options, answer, cancellation).ConfigureAwait(false);
@@ -72,10 +83,4 @@ internal static class ArrivalChecks
     }
 
     private static bool IsValidId(string id) => id.Length is > 0 and <= MaxIdChars && id is not ("." or "..") && id[0] != '-' && !id.AsSpan().ContainsAnyExcept(IdChars);
-
-    private static ulong AvailableMemoryBytes()
-    {
-        string line = File.ReadLines("/proc/meminfo").First(static line => line.StartsWith("MemAvailable:", StringComparison.Ordinal));
-        return ulong.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) << 10;
-    }
 }

@@ -186,7 +186,7 @@ internal sealed partial class LazyMemory
         Errno errno = ZeroFill(space, address);
         if (errno == Errno.ENOMEM)
         {
-            SayNoMemoryOnce(space);
+            BeShortOfMemory(space);
             Thread.Sleep(1);
         }
         else if (AddressSpace.MeansGone(errno))

@@ -27,7 +27,11 @@ internal sealed unsafe partial class LazyMemory
         Poison,
     }
 
-    private int _saidNoMemory;
+    /// <summary>How often the log hears that there is no memory, however often there is some in between.</summary>
+    private static readonly TimeSpan SayNoMemoryEvery = TimeSpan.FromSeconds(10);
+
+    private volatile bool _isShortOfMemory;
+    private long _saidNoMemoryAt = long.MinValue;
 
     /// <summary>
     /// Puts the bytes of dump-time pages into every address space that is still owed them, and wakes who waits for them. Pages nobody is owed are
@@ -120,6 +124,7 @@ internal sealed unsafe partial class LazyMemory
             switch (errno)
             {
                 case Errno.None:
+                    _isShortOfMemory = false;
                     position = slice.DumpTimeEnd;
                     maxPages = SlicePages;
                     attempts = 0;
@@ -128,7 +133,7 @@ internal sealed unsafe partial class LazyMemory
                     Pause(attempts++);
                     break;
                 case Errno.ENOMEM:
-                    SayNoMemoryOnce(space);
+                    BeShortOfMemory(space);
                     Thread.Sleep(1 << Math.Min(attempts++, 6));
                     break;
                 case Errno.ENOENT when slice.PageCount > 1:
@@ -250,9 +255,11 @@ internal sealed unsafe partial class LazyMemory
         }
     }
 
-    private void SayNoMemoryOnce(AddressSpace space)
+    private void BeShortOfMemory(AddressSpace space)
     {
-        if (Interlocked.Exchange(ref _saidNoMemory, 1) == 0)
+        _isShortOfMemory = true;
+        long now = Environment.TickCount64, last = Interlocked.Read(ref _saidNoMemoryAt);
+        if (now - SayNoMemoryEvery.TotalMilliseconds > last && Interlocked.CompareExchange(ref _saidNoMemoryAt, now, last) == last)
         {
             FaultsLog.NoMemory(_logger, space.Process.Pid);
         }

@@ -61,6 +61,9 @@ internal sealed partial class LazyMemory : IDisposable
     /// <summary>From the moment a fault on an owed page was read to the moment the page was in place.</summary>
     public LatencyHistogram FaultLatency => _pendingFaults.Latency;
 
+    /// <summary>The kernel has no memory for pages at this moment: installers wait, and tasks with them. The usual reason is a full memory cgroup.</summary>
+    public bool IsShortOfMemory => _isShortOfMemory;
+
     /// <summary>Completes when the restore is finished and no page is owed to anybody any more.</summary>
     public Task Drained => _drained.Task;
 

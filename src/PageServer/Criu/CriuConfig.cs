@@ -15,6 +15,9 @@ internal static class CriuConfig
     /// <summary>Beyond what a process may have open (fs.nr_open is 2^20 by default), so never a descriptor of CRIU's.</summary>
     private const int NoDescriptor = int.MaxValue;
 
+    /// <summary>Seconds until CRIU gives up stopping the tasks (criu(8), --timeout).</summary>
+    private const string StoppingOption = "timeout";
+
     internal static void Write(string path, string userLines)
     {
         StringBuilder text = new();
@@ -27,4 +30,9 @@ internal static class CriuConfig
         text.Append($"action-script {CriuHook.Program}\n");
         File.WriteAllText(path, text.ToString());
     }
+
+    internal static bool LimitsStopping(string path) => File.ReadLines(path).Any(static line => line.TrimStart().StartsWith(StoppingOption, StringComparison.Ordinal));
+
+    internal static void LimitStopping(string path, TimeSpan time) =>
+        File.AppendAllText(path, string.Create(CultureInfo.InvariantCulture, $"{StoppingOption} {Math.Ceiling(time.TotalSeconds)}\n"));
 }

@@ -19,6 +19,9 @@ internal static partial class CriuLog
     /// <summary>True when CRIU itself ended the restore in failure: it then killed what it had built.</summary>
     internal static bool SaysRestoreFailed(string path) => ReadTail(path).Any(static line => line.Contains("Restoring FAILED", StringComparison.Ordinal));
 
+    /// <summary>True when CRIU's time to stop the tasks was over (criu(8), --timeout) and it let them go.</summary>
+    internal static bool SaysTasksDidNotStop(string path) => ReadTail(path).Any(static line => line.Contains("Timeout reached. Try to interrupt: 0", StringComparison.Ordinal));
+
     private static IEnumerable<string> ReadTail(string path)
     {
         if (!File.Exists(path))

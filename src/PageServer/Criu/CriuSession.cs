@@ -104,6 +104,19 @@ internal sealed class CriuSession : IDisposable
         }
     }
 
+    /// <summary>Whether the user's options say how long CRIU may try to stop the tasks.</summary>
+    internal bool UserLimitsStopping => CriuConfig.LimitsStopping(_configPath);
+
+    /// <summary>From now on CRIU may try for so long to stop the tasks.</summary>
+    internal void LimitStopping(TimeSpan time) => CriuConfig.LimitStopping(_configPath, time);
+
+    /// <summary>Forgets what a dump has left that failed, so that there can be another one.</summary>
+    internal void EmptyForAnotherDump()
+    {
+        System.IO.Directory.Delete(ImageDirectory, recursive: true);
+        System.IO.Directory.CreateDirectory(ImageDirectory, OnlyRoot);
+    }
+
     /// <summary>Where the logs are after <see cref="Delete"/> was told to keep them.</summary>
     internal string KeptLogs => Path.Combine(Path.GetDirectoryName(Directory)!, "logs", Path.GetFileName(Directory));
 

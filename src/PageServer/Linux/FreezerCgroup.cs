@@ -81,12 +81,15 @@ internal sealed class FreezerCgroup
         File.WriteAllText(file, frozen ? onValue : offValue);
     }
 
-    /// <summary>Where a process is in the hierarchies that can freeze: the v1 freezer first, since then v2 has none.</summary>
+    /// <summary>
+    /// Where a process is in the hierarchies that can freeze: the v1 freezer first, since container managers use it where it is mounted. Where only v2 is mounted,
+    /// the kernel may know v1 hierarchies all the same.
+    /// </summary>
     private static IEnumerable<(string Path, bool IsV2)> PathsOf(string pid)
     {
         // hierarchy-id:controllers:path; v2 has id 0 and no controllers.
         string[][] lines = [.. File.ReadLines($"/proc/{pid}/cgroup").Select(static line => line.Split(':', 3))];
-        return lines.Where(static parts => parts[1].Split(',').Contains("freezer")).Select(static parts => (parts[2], false))
+        return lines.Where(static parts => parts[1].Split(',').Contains("freezer") && Mounts("cgroup", "freezer").Any()).Select(static parts => (parts[2], false))
             .Concat(lines.Where(static parts => parts[0] == "0").Select(static parts => (parts[2], true)));
     }
 
@@ -95,7 +98,7 @@ internal sealed class FreezerCgroup
     internal static string Mount(string type, string? controller) =>
         Mounts(type, controller).FirstOrDefault() ?? throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
 
-    private static IEnumerable<string> Mounts(string type, string? controller)
+    internal static IEnumerable<string> Mounts(string type, string? controller)
     {
         foreach (string line in File.ReadLines("/proc/self/mountinfo"))
         {

@@ -16,4 +16,10 @@ internal static partial class Log
 
     [LoggerMessage(1103, LogLevel.Warning, "session {Session}: postcopy status shows old news: {Reason}")]
     internal static partial void NoStatus(ILogger logger, string session, string reason);
+
+    [LoggerMessage(1104, LogLevel.Warning, "session {Session}: CRIU could not stop every task of {Subject} within {Seconds} s and let it go; trying again")]
+    internal static partial void CannotStopTasks(ILogger logger, string session, string subject, double seconds);
+
+    [LoggerMessage(1105, LogLevel.Warning, "session {Session}: {Subject} holds {Here} MiB here and will hold {There} MiB there: pages that its processes share (by fork, or KSM) are each one's own once moved")]
+    internal static partial void MemoryGrows(ILogger logger, string session, string subject, ulong here, ulong there);
 }

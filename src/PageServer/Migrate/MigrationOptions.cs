@@ -39,6 +39,12 @@ public sealed record MigrationOptions
     /// </summary>
     public bool KeepCpusAwake { get; init; }
 
+    /// <summary>
+    /// Once all memory is there, join it into transparent huge pages on the destination, as far as that takes no more memory; left alone, the kernel does so in its own
+    /// time. Needs Linux 6.7 there. Defaults to false.
+    /// </summary>
+    public bool Collapse { get; init; }
+
     /// <summary>Keep established TCP connections (CRIU's <c>--tcp-established</c>). The container's address must move with it.</summary>
     public bool TcpEstablished { get; init; }
 

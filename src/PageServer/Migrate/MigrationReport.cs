@@ -43,6 +43,9 @@ public sealed record MigrationReport
     /// <summary>Page faults that had to wait for the source.</summary>
     public FaultCounts Faults { get; init; } = new();
 
+    /// <summary>How much memory it held before, and was expected to hold afterwards.</summary>
+    public MemoryAmounts Memory { get; init; } = new();
+
     /// <summary>Bytes sent and received on all lanes.</summary>
     public ulong BytesOnWire { get; init; }
 
@@ -98,4 +101,14 @@ public sealed record FaultCounts
 
     /// <summary>The longest wait, in microseconds.</summary>
     public double MaxUs { get; init; }
+}
+
+/// <summary>Memory of a container or a process tree, its files' cache left out. Both are 0 when they are not known.</summary>
+public sealed record MemoryAmounts
+{
+    /// <summary>On the source, before the freeze; pages that processes share count once.</summary>
+    public ulong SourceBytes { get; init; }
+
+    /// <summary>Predicted for the destination, where pages that processes shared after a fork are each one's own.</summary>
+    public ulong DestinationBytes { get; init; }
 }

@@ -1,6 +1,5 @@
 using PostCopy.Control;
 using PostCopy.Control.Messages;
-using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;
 using PostCopy.Pages;
@@ -317,18 +316,6 @@ internal sealed partial class MigrationRun
             _errors.Add($"the container has moved, but its frozen copy here could not be removed ({e.Message}); kill the processes in {_freezer!.Directory}");
         }
     }
-
-    private Task<CriuStep> NextStepAsync(string what, CancellationToken cancellation) => WithDeadlineAsync(what, _options.StepDeadline, async token =>
-    {
-        Task<CriuStep> step = _criu!.Hook.NextStepAsync(token).AsTask();
-        if (await Task.WhenAny(step, _checkpointEnded!.WaitAsync(token)).ConfigureAwait(false) != step && !step.IsCompleted)
-        {
-            token.ThrowIfCancellationRequested();
-            throw new MigrationException($"CRIU could not dump {_engine.Subject}: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");
-        }
-
-        return await step.ConfigureAwait(false);
-    }, cancellation);
 
     /// <summary>The destination's next message of this kind. Only news of its progress may come in between.</summary>
     private Task<ControlMessage> AwaitKindAsync(string what, FrameKind kind, TimeSpan deadline, CancellationToken cancellation) => WithDeadlineAsync(what, deadline, async token =>

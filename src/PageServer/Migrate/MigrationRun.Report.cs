@@ -44,6 +44,7 @@ internal sealed partial class MigrationRun
                 Dropped = _drained.DroppedPages,
             },
             Faults = new FaultCounts { Count = _drained.Faults, P50Us = _drained.FaultP50Us, P99Us = _drained.FaultP99Us, MaxUs = _drained.FaultMaxUs },
+            Memory = new MemoryAmounts { SourceBytes = _memory.Here, DestinationBytes = _memory.OnceMoved },
             BytesOnWire = BytesOnWire,
             RateMBps = transferMs == 0 ? 0 : Math.Round(PageSize.ToBytes(total) / 1e3 / transferMs, 1),
             Policy = _plan?.PolicyName ?? "",

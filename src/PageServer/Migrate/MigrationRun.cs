@@ -24,6 +24,12 @@ namespace PostCopy.Migrate;
 /// </summary>
 internal sealed partial class MigrationRun : IDisposable
 {
+    /// <summary>What CRIU has in the tasks' memory while it dumps them.</summary>
+    private const ulong DumpBytes = 4 << 20;
+
+    /// <summary>Growth that is worth a line.</summary>
+    private const ulong NotableGrowthBytes = 16 << 20;
+
     private readonly MigrationOptions _options;
     private readonly ILogger _logger;
     private SessionToken _session = SessionToken.Create();
@@ -46,6 +52,7 @@ internal sealed partial class MigrationRun : IDisposable
     private IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> _owed = [];
     private Drained _drained = new();
     private AwakeCpus? _awake;
+    private ResidentMemory _memory;
     private FileStream? _subjectLock;
     private bool _keepFiles;
 
@@ -146,6 +153,13 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"no agent answers at {_options.Destination} ({e.Message}): is 'postcopy agent' running there, and does it listen on that address?", e);
         }
 
+        _memory = ResidentMemory.OfTree(target.InitPid);
+        RefuseWhatCannotBeSwappedIn(target.InitPid);
+        if (_memory.OnceMoved > _memory.Here + Math.Max(_memory.Here / 10, NotableGrowthBytes))
+        {
+            Log.MemoryGrows(_logger, _session.Name, _engine.Subject, _memory.Here >> 20, _memory.OnceMoved >> 20);
+        }
+
         _control!.Send(FrameKind.Prepare, new Prepare
         {
             ContainerId = _options.DestinationId ?? target.Id,
@@ -157,7 +171,11 @@ internal sealed partial class MigrationRun : IDisposable
             Checksums = _options.Verify,
             Architecture = RuntimeInformation.ProcessArchitecture.ToString(),
             CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false),
-            MemoryBytes = ResidentMemory.OfTree(target.InitPid),
+            MemoryBytes = _memory.OnceMoved,
+            MemoryBytesAtSource = _memory.Here,
+            Collapse = _options.Collapse,
+            LargestMappingBytes = LargestMapping.OfTree(target.InitPid),
+            UserNamespace = HasOwnUserNamespace(target.InitPid),
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
         });
         Prepared prepared = (await AwaitKindAsync("the destination's checks", FrameKind.Prepared, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Prepared>();
@@ -174,6 +192,21 @@ internal sealed partial class MigrationRun : IDisposable
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
         Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init });
     }
+
+    /// <summary>
+    /// CRIU's dump has every page in memory at the same time (it puts them into pipes, vmsplice(2)). Were a memory cgroup too small for that, the kernel would kill
+    /// one of its tasks.
+    /// </summary>
+    private void RefuseWhatCannotBeSwappedIn(int initPid)
+    {
+        if (_memory.Swapped > 0 && MemoryCgroup.LimitOf(initPid) is { } limit && _memory.Here + DumpBytes > limit)
+        {
+            throw new MigrationException($"{_memory.Swapped >> 20} MiB of {_engine.Subject} are on swap, and CRIU needs all of its {_memory.Here >> 20} MiB in memory for the dump, but its memory cgroup is limited to {limit >> 20} MiB: raise that first (runc update --memory)");
+        }
+    }
+
+    private static bool HasOwnUserNamespace(int pid) =>
+        File.ResolveLinkTarget($"/proc/{pid}/ns/user", returnFinalTarget: false)?.Name != File.ResolveLinkTarget("/proc/self/ns/user", returnFinalTarget: false)?.Name;
 
     private void Save(SourceRecord record)
     {
@@ -198,27 +231,7 @@ internal sealed partial class MigrationRun : IDisposable
     private async Task DumpAsync(CancellationToken cancellation)
     {
         _progress.Enter(MigrationPhase.Dumping);
-        cancellation.ThrowIfCancellationRequested();
-        _checkpoint = _engine.Start(_criu!);
-        _checkpointEnded = _checkpoint.WaitAsync(CancellationToken.None);
-        Save(_record! with { Checkpoint = ProcessIdentity.Of(_checkpoint.Pid) });
-        CriuStep step;
-        do
-        {
-            step = await NextStepAsync("CRIU's dump", cancellation).ConfigureAwait(false);
-            switch (step.Action)
-            {
-                case CriuStep.PreDump:
-                    _times.PreDumpUs = step.AtUs;
-                    break;
-                case CriuStep.NetworkLock:
-                    _times.SeizedUs = step.AtUs;
-                    break;
-                default:
-                    break;
-            }
-        }
-        while (step.Action != CriuStep.PostDump);
+        CriuStep step = await HoldTasksAsync(cancellation).ConfigureAwait(false);
         _times.DumpedUs = step.AtUs;
         await AdvanceAsync(SourceInput.Dumped).ConfigureAwait(false);
 

@@ -48,6 +48,11 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
 
     internal void Tell(Progress progress)
     {
+        if (_phase != MigrationPhase.Stalled)
+        {
+            _trouble = progress.ShortOfMemory ? "the destination has no memory for pages (is the container's memory cgroup full?): they wait there" : null;
+        }
+
         PagesRemaining = progress.RemainingPages;
         _faults = progress.Faults;
         Look();

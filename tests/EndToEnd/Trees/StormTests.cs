@@ -15,13 +15,13 @@ public sealed class StormTests(Xunit.Abstractions.ITestOutputHelper output)
     /// <summary>Everything, in families whose members disturb each other most.</summary>
     private static readonly string[] Everything =
     [
-        "threads", "fork", "cow", "exec", "shell", "exits", "zombies", "mremap", "unmap", "madvise", "protect", "arena", "gc", "fresh", "stacks",
+        "threads", "fork", "cow", "exec", "vfork", "shell", "exits", "zombies", "mremap", "unmap", "madvise", "protect", "arena", "gc", "fresh", "stacks",
         "locked", "shared", "files", "huge", "nohuge", "ksm", "sparse", "zero", "seccomp",
     ];
 
     [SkippableTheory]
     [InlineData("threads stacks fresh")]
-    [InlineData("fork cow exec shell")]
+    [InlineData("fork cow exec vfork shell")]
     [InlineData("exits zombies fork")]
     [InlineData("mremap unmap madvise protect")]
     [InlineData("arena gc madvise")]

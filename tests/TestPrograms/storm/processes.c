@@ -183,6 +183,26 @@ void do_exec(struct worker *w)
     region_check_all(w, &r);
 }
 
+// A vfork whose child takes its time for as long as there is a file "hold", and says so by "held": meanwhile the parent cannot be stopped.
+void do_vfork(struct worker *w)
+{
+    struct region r = region_make(w, 256, 0);
+    region_fill(w, &r);
+    while (running(w)) {
+        pid_t pid = vfork();
+        if (pid == 0) {
+            while (access("hold", F_OK) == 0) {
+                write_small("held", "");
+                pause_us(1000);
+            }
+            _exit(8);
+        }
+        reap(w, pid, 8, "a child of vfork");
+        region_check_some(w, &r, 4);
+    }
+    region_check_all(w, &r);
+}
+
 // A shell script: hundreds of children that live for a millisecond.
 void do_shell(struct worker *w)
 {

@@ -16,7 +16,7 @@
 struct shared *shared;
 
 static const struct { const char *name; work *run; } all_workers[] = {
-    {"threads", do_threads}, {"fork", do_fork}, {"cow", do_cow}, {"exec", do_exec}, {"shell", do_shell},
+    {"threads", do_threads}, {"fork", do_fork}, {"cow", do_cow}, {"exec", do_exec}, {"vfork", do_vfork}, {"shell", do_shell},
     {"exits", do_exits}, {"zombies", do_zombies}, {"mremap", do_mremap}, {"unmap", do_unmap}, {"madvise", do_madvise},
     {"protect", do_protect}, {"arena", do_arena}, {"gc", do_gc}, {"fresh", do_fresh}, {"stacks", do_stacks},
     {"locked", do_locked}, {"shared", do_shared}, {"files", do_files}, {"huge", do_huge}, {"nohuge", do_nohuge},

@@ -1,0 +1,121 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using PostCopy.Linux;
+
+namespace PostCopy.Restore;
+
+/// <summary>
+/// Joins processes' memory into transparent huge pages again: it arrived in small ones, and khugepaged would take its time. Only where a huge page's worth of small
+/// ones is there and none is the kernel's page of zeroes, so that it costs no memory. Linux 6.7 (PAGEMAP_SCAN, and MADV_COLLAPSE for other processes).
+/// </summary>
+internal static unsafe partial class HugePages
+{
+    private const nint SYS_process_madvise = 440;
+    private const int MADV_COLLAPSE = 25;
+    private const ulong PAGE_IS_PFNZERO = 0x20;
+
+    /// <summary>Regions of a mapping that one look reports.</summary>
+    private const int RegionsPerScan = 256;
+
+    private const string SizeFile = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
+
+    /// <summary>Returns the bytes that are in huge pages now, of those that could be.</summary>
+    internal static (ulong Joined, ulong Possible) Collapse(IEnumerable<int> pids)
+    {
+        ulong joined = 0, possible = 0;
+        if (File.Exists(SizeFile))
+        {
+            ulong size = ulong.Parse(File.ReadAllText(SizeFile), CultureInfo.InvariantCulture);
+            foreach (int pid in pids)
+            {
+                Collapse(pid, size, ref joined, ref possible);
+            }
+        }
+
+        return (joined, possible);
+    }
+
+    private static void Collapse(int pid, ulong size, ref ulong joined, ref ulong possible)
+    {
+        try
+        {
+            using SafeFileHandle pidfd = new(Libc.pidfd_open(pid), ownsHandle: true);
+            using SafeFileHandle pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
+            foreach ((ulong start, ulong end) in Mappings(pid).ToArray())
+            {
+                foreach ((ulong from, ulong to) in Filled(pagemap, start, end))
+                {
+                    ulong first = (from + size - 1) / size * size;
+                    if (first + size > to)
+                    {
+                        continue;
+                    }
+
+                    Libc.iovec range = new() { iov_base = (nuint)first, iov_len = (nuint)((to - first) / size * size) };
+                    possible += range.iov_len;
+                    // Less, or an error: the mapping may have no huge pages (madvise, prctl), a page may be pinned, or there is no memory in one piece.
+                    joined += (ulong)Math.Max(0, syscall(SYS_process_madvise, pidfd, &range, 1, MADV_COLLAPSE, 0));
+                }
+            }
+        }
+        catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
+        {
+            // It has ended.
+        }
+    }
+
+    /// <summary>Private anonymous memory: what travels lazily.</summary>
+    private static IEnumerable<(ulong Start, ulong End)> Mappings(int pid)
+    {
+        foreach (string line in File.ReadLines($"/proc/{pid}/maps"))
+        {
+            // proc_pid_maps(5): address perms offset dev inode [path]
+            string[] fields = line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries);
+            if (fields[1].StartsWith("rw-p", StringComparison.Ordinal) && fields[4] == "0" && (fields.Length == 5 || fields[5] == "[heap]" || fields[5].StartsWith("[anon", StringComparison.Ordinal)))
+            {
+                string[] bounds = fields[0].Split('-');
+                yield return (ulong.Parse(bounds[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture), ulong.Parse(bounds[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture));
+            }
+        }
+    }
+
+    /// <summary>Where pages are present that are not the page of zeroes.</summary>
+    private static List<(ulong Start, ulong End)> Filled(SafeFileHandle pagemap, ulong start, ulong end)
+    {
+        List<(ulong, ulong)> filled = [];
+        ProbeCalls.page_region* regions = stackalloc ProbeCalls.page_region[RegionsPerScan];
+        while (start < end)
+        {
+            ProbeCalls.pm_scan_arg scan = new()
+            {
+                size = (ulong)sizeof(ProbeCalls.pm_scan_arg),
+                start = start,
+                end = end,
+                vec = (ulong)regions,
+                vec_len = RegionsPerScan,
+                category_inverted = PAGE_IS_PFNZERO,
+                category_mask = ProbeCalls.PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
+                return_mask = ProbeCalls.PAGE_IS_PRESENT,
+            };
+            int count = ProbeCalls.ioctl((int)pagemap.DangerousGetHandle(), ProbeCalls.PAGEMAP_SCAN, &scan);
+            if (count < 0)
+            {
+                // An older kernel, or the process has no memory any more.
+                return filled;
+            }
+
+            for (int i = 0; i < count; i++)
+            {
+                filled.Add((regions[i].start, regions[i].end));
+            }
+
+            start = scan.walk_end;
+        }
+
+        return filled;
+    }
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint syscall(nint number, SafeFileHandle pidfd, Libc.iovec* ranges, nuint count, int advice, uint flags);
+}

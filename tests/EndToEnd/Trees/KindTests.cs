@@ -1,0 +1,72 @@
+using System.Globalization;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.EndToEnd.Trees;
+
+/// <summary>Containers of kinds that need something of their host.</summary>
+[Collection(EndToEndCollection.Name)]
+public sealed class KindTests
+{
+    private const string UserfaultfdSysctl = "/proc/sys/vm/unprivileged_userfaultfd";
+    private const string HugePagesSysctl = "/proc/sys/vm/nr_hugepages";
+
+    [SkippableFact]
+    public async Task A_user_namespace_of_its_own_needs_the_sysctl_and_that_is_said_before_the_freeze()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16, configure: Bundle.AddUserNamespaceAsync);
+        await using (await Sysctl.SetAsync(UserfaultfdSysctl, 0))
+        {
+            MigrationResult refused = await Migration.RunAsync(lab, lab["a"], walker.Container, agent);
+            refused.Expect(ExitCode.Cannot, "refused");
+            Assert.Contains("vm.unprivileged_userfaultfd=1", refused.Error, StringComparison.Ordinal);
+        }
+
+        await using (await Sysctl.SetAsync(UserfaultfdSysctl, 1))
+        {
+            (await Migration.RunAsync(lab, lab["a"], walker.Container, agent)).Expect(ExitCode.Moved, "moved");
+        }
+
+        await walker.VerifyAsync();
+        walker.AssertRanOn("a", "b");
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableFact]
+    public async Task Collapsed_memory_is_in_huge_pages_again()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        // Its heap is filled from end to end.
+        Storm storm = await Storm.StartAsync(lab, lab["a"], seed: 20, "cow");
+        (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--collapse")).Expect(ExitCode.Moved, "moved");
+        await Condition.WaitAsync(() => agent.Process.Error.Contains("are in huge pages", StringComparison.Ordinal), TimeSpan.FromSeconds(60), "the agent to have joined them");
+        string huge = await lab["b"].RunAsync("sh", "-c", "for pid in $(pgrep -x storm); do grep AnonHugePages /proc/$pid/smaps_rollup; done");
+        Skip.IfNot(File.Exists("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"), "this kernel has no huge pages");
+        Assert.True(huge.Split('\n').Count(static line => line.Length > 0 && !line.Contains(" 0 kB", StringComparison.Ordinal)) >= 5, $"{huge}\n{agent.Process.Error}");
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+    }
+
+    [SkippableFact]
+    public async Task Pages_of_hugetlb_travel_in_the_images()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        await using IAsyncDisposable reserved = await Sysctl.SetAsync(HugePagesSysctl, 8);
+        Skip.IfNot(int.Parse(await File.ReadAllTextAsync(HugePagesSysctl), CultureInfo.InvariantCulture) == 8, "no huge pages can be reserved here");
+        Storm storm = await Storm.StartAsync(lab, lab["a"], seed: 16, "hugetlb", "fork");
+        (await Migration.RunAsync(lab, lab["a"], storm.Container, agent)).Expect(ExitCode.Moved, "moved");
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+        await storm.Container.RemoveFromAsync(lab["b"]);
+    }
+}
