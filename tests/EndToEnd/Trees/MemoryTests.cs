@@ -58,6 +58,7 @@ public sealed class MemoryTests
         Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 48, configure: made => Bundle.LimitMemoryAsync(bundle = made, mebibytes: 96));
         await using Migration migration = Migration.Start(lab, lab["a"], walker.Container.Id, agent.Endpoint, agent.TokenFile);
         await migration.WaitUntilItDrainsAsync();
+        await Condition.WaitAsync(() => walker.ReadLog()[^1].Host == "b", Patience, "the container to run on the destination");
         // It would not only wait: a full cgroup of this kind has its system calls fail.
         await lab["b"].RunAsync("runc", "pause", walker.Container.Id);
         await lab["b"].RunAsync("runc", "update", "--memory", $"{24 << 20}", walker.Container.Id);
