@@ -37,6 +37,8 @@ public sealed class AgentRestartTests
         await using Scene scene = await Scene.StartAsync();
         await EnterServiceAsync(scene);
         await scene.DrainSlowlyAsync();
+        // By then runc, which is in the service's cgroup, has done its part.
+        await scene.WaitAWhileAsync();
         string killed = await scene.Lab["b"].RunAsync("bash", "-c", """
             for group in /sys/fs/cgroup/{,systemd/,unified/}agent.service; do
                 [[ -e $group/cgroup.procs ]] || continue

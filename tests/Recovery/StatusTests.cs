@@ -90,6 +90,7 @@ public sealed class StatusTests
 
         // Its source was not dead after all. It hears that nobody knows the session, and does not resume what may have run.
         await scene.ResumeAsync(session);
+        await scene.WaitForPhaseAsync("stalled");
         await scene.Migration.Process.SignalAsync("INT");
         (await scene.Migration.WaitAsync()).Expect(ExitCode.HandedOff, "handed-off");
         scene.Walker.AssertNothingBadWasSeen();

@@ -71,6 +71,12 @@ internal static partial class AgentLog
     [LoggerMessage(2023, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
 
+    [LoggerMessage(2025, LogLevel.Information, "the certificate was renewed; this host is {Names}")]
+    internal static partial void Renewed(ILogger logger, string names);
+
+    [LoggerMessage(2026, LogLevel.Warning, "the certificate's files have changed and do not do: {Reason}. What was there before stays in force")]
+    internal static partial void NotRenewed(ILogger logger, string reason);
+
     [LoggerMessage(2024, LogLevel.Warning, "session {Session}: postcopy status shows old news: {Reason}")]
     internal static partial void NoStatus(ILogger logger, string session, string reason);
 

@@ -27,7 +27,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private readonly Lock _admission = new();
     private readonly Openings _openings = new(MaxOpenings);
     private readonly RefusalLog _refusals = new(logger);
-    private TlsAccepting? _tls;
+    private RenewedTls? _tls;
     private AgentToken _token = AgentToken.None;
     private Socket? _listener;
     private string? _boundPath;
@@ -133,16 +133,18 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     {
         if (_options.Tls is { } files && _options.Listen.UnixPath is null)
         {
+            TlsAccepting tls;
             try
             {
-                _tls = new TlsAccepting(TlsIdentity.Load(files), [.. _options.AllowedNames]);
+                tls = new TlsAccepting(TlsIdentity.Load(files), [.. _options.AllowedNames]);
+                _tls = new RenewedTls(files, tls, logger);
             }
             catch (CertificateException e)
             {
                 throw new AgentStartException(e.Message, e);
             }
 
-            AgentLog.Encrypted(logger, _tls.Identity.Names, _tls.Allowed.Count > 0 ? string.Join(", ", _tls.Allowed) : "every host of the authorities");
+            AgentLog.Encrypted(logger, tls.Identity.Names, tls.Allowed.Count > 0 ? string.Join(", ", tls.Allowed) : "every host of the authorities");
         }
         else if (_options.AllowedNames.Count > 0)
         {
@@ -227,7 +229,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     {
         try
         {
-            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token, tls: _tls);
+            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token, tls: _tls?.Current);
             LaneSocket.Tune(socket, hello.Role, congestionControl: null);
             _openings.Leave(place);
             Admit(lane, hello, proof);

@@ -22,6 +22,7 @@ internal sealed partial class AgentSession
     private bool _containerDied;
     private bool _restored;
     private string? _socketError;
+    private string? _failedBecause;
     private long _drainedUs;
     private FreezerCgroup? _freezer;
 
@@ -229,7 +230,8 @@ internal sealed partial class AgentSession
         }
         else
         {
-            TrySend(FrameKind.Failed, new Failed { Error = reason + "; it cannot be proved that no task ran" });
+            _failedBecause = reason + "; it cannot be proved that no task ran";
+            TrySend(FrameKind.Failed, new Failed { Error = _failedBecause });
         }
     }
 

@@ -66,6 +66,12 @@ internal sealed partial class AgentSession
         _ = PumpMessagesAsync(control);
         AgentLog.Reconnected(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, control.Lane.Peer);
         SayOwed();
+        if (_failedBecause is not null)
+        {
+            // It was said into a broken connection, or by an agent that had none.
+            TrySend(FrameKind.Failed, new Failed { Error = _failedBecause });
+        }
+
         await PerformAsync(DestinationHandOff.Repeat(_state)).ConfigureAwait(false);
     }
 
