@@ -145,10 +145,11 @@ internal static class MigrateCommand
             command.Add(option);
         }
 
+        PreCopyOptions preCopy = new(command);
         TlsOptions tls = new(command);
         tls.Exclude(command, insecure);
         command.SetAction((parsed, _) => RunAsync(
-            specify(parsed, new MigrationOptions
+            specify(parsed, preCopy.Apply(parsed, new MigrationOptions
             {
                 Destination = parsed.GetRequiredValue(to),
                 Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
@@ -161,7 +162,7 @@ internal static class MigrateCommand
                 Tls = tls.Read(parsed, parsed.GetRequiredValue(to), parsed.GetValue(insecure)),
                 TlsName = parsed.GetValue(tlsName),
                 Verify = parsed.GetValue(verify),
-            }),
+            })),
             parsed.GetValue(json),
             parsed.GetValue(report),
             parsed.GetValue(verbose)));

@@ -39,6 +39,12 @@ internal static class ReportText
         Line(output, "downtime", Invariant($"{Quantity.Milliseconds(report.DowntimeMs)} ({Error(report.DowntimeErrorMs)}): dump {report.FreezeMs + report.DumpMs:F1}, images {report.ImagesMs:F1}, restore {report.RestoreMs:F1}"));
         Line(output, "drain", Invariant($"{Quantity.Milliseconds(report.DrainMs)} at {report.RateMBps:F0} MB/s; in all {Quantity.Milliseconds(report.TotalMs)}"));
         Line(output, "memory", Invariant($"{Quantity.Bytes(PageSize.ToBytes(pages.Total))}: {pages.Pushed} pages pushed, {pages.Faulted} faulted, {pages.Zero} zero, {pages.Dropped} dropped, {pages.Resent} sent twice"));
+        if (report.PreCopy is { } preCopy)
+        {
+            Line(output, "pre-copy", Invariant($"{preCopy.Rounds.Count} rounds ({preCopy.Ended}): {pages.Staged} pages were there at the freeze, {pages.Stale} had been written since; {Quantity.Bytes(preCopy.BytesBefore)} before it, {Quantity.Bytes(preCopy.BytesAfter)} behind"));
+            Line(output, "", Invariant($"faults served there: {preCopy.FaultsServedLocally}, from here: {preCopy.FaultsServedRemotely}"));
+        }
+
         Line(output, "faults", Invariant($"{report.Faults.Count} waited for the source: p50 {report.Faults.P50Us:F0} µs, p99 {report.Faults.P99Us:F0} µs, longest {report.Faults.MaxUs:F0} µs"));
         Line(output, "wire", Invariant($"{Quantity.Bytes(report.BytesOnWire)}, policy {report.Policy}"));
         Line(output, "session", report.Session);
