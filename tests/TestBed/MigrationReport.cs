@@ -14,6 +14,7 @@ internal sealed record MigrationReport(
     double DrainMs,
     double TotalMs,
     ReportedPages Pages,
+    ReportedPreCopy? PreCopy,
     ReportedFaults Faults,
     long BytesOnWire,
     double RateMBps,
@@ -21,5 +22,9 @@ internal sealed record MigrationReport(
     string[] Errors);
 
 internal sealed record ReportedPages(long Total, long Zero, long Pushed, long Faulted, long Staged, long Stale, long Resent, long Dropped);
+
+internal sealed record ReportedPreCopy(ReportedRound[] Rounds, string Ended, long BytesBefore, long BytesAfter, long FaultsServedLocally, long FaultsServedRemotely);
+
+internal sealed record ReportedRound(long Pages, long Hot, double Ms);
 
 internal sealed record ReportedFaults(long Count, double P50Us, double P99Us, double MaxUs);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using PostCopy.Migrate;
 
 namespace PostCopy.Commands;
@@ -49,11 +50,18 @@ internal sealed class PreCopyOptions
                 }
             }
 
-            if (parsed.GetValue(_maxRounds) < 1 || !(parsed.GetValue(_maxSeconds) >= 0) || !(parsed.GetValue(_maxRate) >= 0))
-            {
-                parsed.AddError("--max-rounds must be 1 or more, --max-pre-copy and --max-rate not negative");
-            }
         });
+        _maxRounds.Validators.Add(static result => Require(result, result.GetValueOrDefault<int>() >= 1, "1 or more"));
+        _maxSeconds.Validators.Add(static result => Require(result, result.GetValueOrDefault<double>() >= 0, "0 or more"));
+        _maxRate.Validators.Add(static result => Require(result, result.GetValueOrDefault<double>() >= 0, "0 or more"));
+    }
+
+    private static void Require(OptionResult result, bool holds, string what)
+    {
+        if (!holds)
+        {
+            result.AddError($"{result.Option.Name} must be {what}");
+        }
     }
 
     internal MigrationOptions Apply(ParseResult parsed, MigrationOptions options) => options with
