@@ -10,6 +10,7 @@ public sealed class FrozenFieldsTests
         Prepare.architecture 6 String, Prepare.criu_version 7 String, Prepare.memory_bytes 8 UInt64, Prepare.container_id_at_source 9 String,
         Prepare.checksums 10 Bool, Prepared.checksums 3 Bool,
         Prepared.refusals 1 String[], Prepared.criu_version 2 String,
+        Prepare.pre_copy 20 Bool, Prepared.pre_copy 20 Bool, Drained.staged_pages 20 UInt64, Drained.local_faults 21 UInt64,
         ImageChunk.name 1 String, ImageChunk.data 2 Bytes, ImagesDone.files 1 UInt32, ImagesDone.bytes 2 UInt64,
         Built.images_complete_us 1 Int64, Built.restore_started_us 2 Int64, Built.built_us 3 Int64,
         Decision.may_run 1 Bool, Resumed.resumed_us 1 Int64,

@@ -23,7 +23,7 @@ internal sealed record MigrationReport(
 
 internal sealed record ReportedPages(long Total, long Zero, long Pushed, long Faulted, long Staged, long Stale, long Resent, long Dropped);
 
-internal sealed record ReportedPreCopy(ReportedRound[] Rounds, string Ended, long BytesBefore, long BytesAfter, long FaultsServedLocally, long FaultsServedRemotely);
+internal sealed record ReportedPreCopy(ReportedRound[] Rounds, string Ended, string[] LeftOut, long BytesBefore, long BytesAfter, long FaultsServedLocally, long FaultsServedRemotely);
 
 internal sealed record ReportedRound(long Pages, long Hot, double Ms);
 

@@ -13,13 +13,13 @@ internal sealed class TracedProgram : IDisposable
     private readonly MemoryMappedFile _mapped;
     private readonly MemoryMappedViewAccessor _view;
 
-    private TracedProgram(string programs, string mode)
+    private TracedProgram(string programs, string mode, IReadOnlyList<ChildDescriptor> descriptors)
     {
         File.WriteAllBytes(_file, new byte[4096]);
         _mapped = MemoryMappedFile.CreateFromFile(_file, FileMode.Open);
         _view = _mapped.CreateViewAccessor();
         Mode = mode;
-        _process = ChildProcess.Start($"{programs}/traced", [_file, mode], newSession: true);
+        _process = ChildProcess.Start($"{programs}/traced", [_file, mode], descriptors: descriptors, newSession: true);
     }
 
     public int Pid => _process.Pid;
@@ -29,10 +29,10 @@ internal sealed class TracedProgram : IDisposable
     /// <summary>What it has done so far.</summary>
     public long Done => _view.ReadInt64(0);
 
-    public static async Task<TracedProgram> StartAsync(string mode)
+    public static async Task<TracedProgram> StartAsync(string mode, params ChildDescriptor[] descriptors)
     {
         string programs = (await RunningCommand.RunAsync(TimeSpan.FromSeconds(60), Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
-        TracedProgram program = new(programs, mode);
+        TracedProgram program = new(programs, mode, descriptors);
         await program.WaitUntilItGoesOnAsync();
         return program;
     }

@@ -140,6 +140,7 @@ internal sealed partial class MigrationRun
     {
         Rounds = [.. (_preCopy?.Rounds ?? []).Select(static round => new PreCopyRound { Pages = round.Pages, Hot = round.HotPages, Ms = Math.Round(round.Time.TotalMilliseconds, 1) })],
         Ended = _preCopy?.Ended is { } reason ? JsonNamingPolicy.KebabCaseLower.ConvertName(reason.ToString()) : "not-possible",
+        LeftOut = _preCopy?.Notes ?? [],
         BytesBefore = _bytesBefore,
         BytesAfter = BytesOnWire - _bytesBefore,
         FaultsServedLocally = _drained.LocalFaults,

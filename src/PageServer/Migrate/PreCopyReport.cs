@@ -9,6 +9,9 @@ public sealed record PreCopyReport
     /// <summary>Why it ended: <c>little-left</c>, <c>only-hot-left</c>, <c>no-progress</c>, <c>max-rounds</c>, <c>max-time</c>, <c>staging-full</c>, or <c>not-possible</c>.</summary>
     public string Ended { get; init; } = "";
 
+    /// <summary>Processes whose memory could not be copied before the freeze, and why.</summary>
+    public IReadOnlyList<string> LeftOut { get; init; } = [];
+
     /// <summary>Bytes sent and received before the freeze.</summary>
     public ulong BytesBefore { get; init; }
 
