@@ -6,10 +6,16 @@ using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using PostCopy.Perf.Comparison;
 
 // perf compare [--quick]        ours against stock CRIU and against the bare system calls: eng/bench.sh
+// perf precopy [--quick]        with --pre-copy against without: eng/bench-precopy.sh
 // perf --filter PATTERN...      micro-benchmarks (BenchmarkDotNet's options)
 if (args is ["compare", .. var options])
 {
     return await ComparisonRun.RunAsync(quick: options.Contains("--quick"));
+}
+
+if (args is ["precopy", .. var precopyOptions])
+{
+    return await new PreCopyComparison(quick: precopyOptions.Contains("--quick")).RunAsync();
 }
 
 // In this process: it has the product's run-time settings already, and nothing must be built again for each benchmark.

@@ -50,15 +50,15 @@ public sealed unsafe class StagedMemoryTests
 
         Assert.Equal(700, pages);
         Assert.False(staged.TryBorrow(Pid, Address(99), 16, out _));
-        Assert.True(staged.TryBorrow(Pid, Address(101), 16, out BorrowedPages borrowed));
-        Assert.True(new ReadOnlySpan<byte>(borrowed.Bytes, PageSize.Bytes).SequenceEqual(Expected(101)));
+        Assert.True(staged.TryBorrow(Pid, Address(102), 16, out BorrowedPages borrowed));
+        Assert.True(new ReadOnlySpan<byte>(borrowed.Bytes, PageSize.Bytes).SequenceEqual(Expected(102)));
         staged.Return(borrowed);
         foreach ((ImagePid _, StagedRegion region) in staged.Regions().ToList())
         {
             staged.Free(region);
         }
 
-        Assert.False(staged.TryBorrow(Pid, Address(101), 16, out _));
+        Assert.False(staged.TryBorrow(Pid, Address(102), 16, out _));
         staged.Dispose();
         Assert.Equal(0, budget.Used);
     }
