@@ -8,6 +8,7 @@ using PostCopy.Perf.Comparison;
 using PostCopy.Perf.Support;
 
 // perf compare [--quick] [--only PART[,PART]]   ours against stock CRIU and against the bare system calls: eng/bench.sh
+// perf precopy [--quick]                        with --pre-copy against without: eng/bench-precopy.sh
 // perf delay-proxy LISTEN TO MILLISECONDS       a wire that is long
 // perf --filter PATTERN...                      micro-benchmarks (BenchmarkDotNet's options)
 if (args is ["compare", .. var options])
@@ -25,6 +26,11 @@ if (args is ["compare", .. var options])
 if (args is ["delay-proxy", var listen, var to, var milliseconds])
 {
     await DelayProxy.RunAsync(IPEndPoint.Parse(listen), IPEndPoint.Parse(to), TimeSpan.FromMilliseconds(int.Parse(milliseconds)));
+}
+
+if (args is ["precopy", .. var precopyOptions])
+{
+    return await new PreCopyComparison(quick: precopyOptions.Contains("--quick")).RunAsync();
 }
 
 // In this process: it has the product's run-time settings already, and nothing must be built again for each benchmark.

@@ -32,6 +32,7 @@ internal static class Program
             CertsCommand.Create(),
             InspectCommand.Create(),
             KeeperCommand.Create(),
+            TrackerInjectCommand.Create(),
         };
 
         ParseResult parsed = root.Parse(args);

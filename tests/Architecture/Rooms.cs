@@ -30,14 +30,18 @@ internal static class Rooms
         new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Sessions", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
         new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
+        // What is copied before the freeze.
+        new("PageServer", "Tracking", ["Pages", "Linux", "Memory"]),
+        new("PageServer", "PreCopy", ["Tracking", "Transport", "Wire", "Linux", "Memory"]),
         new(
             "PageServer",
             "Migrate",
-            ["Control", "Runc", "Trees", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Certificates", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
+            ["PreCopy", "Control", "Runc", "Trees", "Criu", "HandOff", "Serve", "Pages", "Images", "Transport", "Certificates", "Wire", "Buffers", "Check", "Linux", "Memory", "Sessions"]),
 
         // The destination. PageServer never names one of these: see PageServer's own lines.
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
         new("LazyRestore", "Faults", ["Userfault", "Linux", "Memory"]),
+        new("LazyRestore", "Staging", ["Faults", "Transport", "Wire", "Linux", "Memory"]),
         new("LazyRestore", "Keeper", ["Userfault", "Faults", "Linux", "Memory"]),
         new(
             "LazyRestore",
@@ -47,14 +51,14 @@ internal static class Rooms
             "LazyRestore",
             "Agent",
             [
-                "Restore", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
+                "Restore", "Staging", "Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Check", "Linux",
                 "Memory", "Pages", "Sessions", "Certificates",
             ]),
 
         new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),
 
         // The command line: sees what is public of both libraries.
-        new("Cli", "Display", ["Check", "Migrate", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
+        new("Cli", "Display", ["Check", "Migrate", "PreCopy", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
         new(
             "Cli",
             "Hosting",
@@ -63,7 +67,7 @@ internal static class Rooms
             "Cli",
             "Commands",
             [
-                "Display", "Hosting", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check",
+                "Display", "Hosting", "Tracking", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check",
                 "Serve", "Pages", "Images", "Transport", "Wire", "Memory", "Sessions", "Certificates",
             ]),
     ];

@@ -14,6 +14,7 @@ internal sealed record MigrationReport(
     double DrainMs,
     double TotalMs,
     ReportedPages Pages,
+    ReportedPreCopy? PreCopy,
     ReportedFaults Faults,
     ReportedMemory Memory,
     long BytesOnWire,
@@ -24,5 +25,9 @@ internal sealed record MigrationReport(
 internal sealed record ReportedPages(long Total, long Zero, long Pushed, long Faulted, long Staged, long Stale, long Resent, long Dropped);
 
 internal sealed record ReportedMemory(long SourceBytes, long DestinationBytes);
+
+internal sealed record ReportedPreCopy(ReportedRound[] Rounds, string Ended, string[] LeftOut, long BytesBefore, long BytesAfter, long FaultsServedLocally, long FaultsServedRemotely);
+
+internal sealed record ReportedRound(long Pages, long Hot, double Ms);
 
 internal sealed record ReportedFaults(long Count, double P50Us, double P99Us, double MaxUs);

@@ -15,7 +15,9 @@ public sealed class FrameTests
         FrameKind.Heartbeat => 8,
         FrameKind.HeartbeatAck or FrameKind.PageRequest => 16,
         FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack or FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
-        FrameKind.Pages => 56 + (256 * PageSize.Bytes),
+        FrameKind.StageSync or FrameKind.StageAck or FrameKind.StageDone => 0,
+        FrameKind.Valid => 8 + (4096 * 16),
+        FrameKind.Pages or FrameKind.StagePages => 56 + (256 * PageSize.Bytes),
         _ => 1 << 20,
     });
 

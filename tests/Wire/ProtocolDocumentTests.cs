@@ -86,10 +86,18 @@ public sealed partial class ProtocolDocumentTests : IDisposable
             ["pages-zero"] = Samples.Pages(1, 1, 0x7f00_0000_1000, true, true),
             ["pages-prefix"] = Samples.Pages(17, 1, 0x7f00_0000_1000, false, true, false)[..PagesFrame.PrefixBytes],
             ["pages-checksum"] = Samples.Sealed(Samples.Pages(1, 1, 0x7f00_0000_1000, true, true)),
+            ["valid"] = ValidExample(),
             ["push-done"] = Samples.Frame(FrameKind.PushDone, 17),
             ["ack"] = Samples.Frame(FrameKind.Ack, 17),
             ["error"] = Samples.Error(WireErrorCode.Session, "there is no such session here"),
         };
+    }
+
+    private static byte[] ValidExample()
+    {
+        ArrayBufferWriter<byte> output = new();
+        ValidFrame.Write(output, new ImagePid(1), [new PageRange(0x7f00_0000_1000, 2)]);
+        return output.WrittenSpan.ToArray();
     }
 
     private static byte[] Count(int from) => [.. Enumerable.Range(from, 16).Select(static i => (byte)i)];

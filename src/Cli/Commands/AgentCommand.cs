@@ -56,12 +56,18 @@ internal static class AgentCommand
             DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
         };
         Option<double> stepDeadline = StepDeadlineOption.Create();
+        Option<long> stagingLimit = new("--staging-limit")
+        {
+            Description = "MiB of memory that all migrations with --pre-copy together may fill here before their freeze; 0 takes nothing before the freeze. Default: half of this host's.",
+            HelpName = "MIB",
+            DefaultValueFactory = static _ => new AgentOptions().StagingLimit >> 20,
+        };
         Option<string[]> allow = new("--allow") { Description = "A name that a source's certificate must have; may be given more than once. Default: every host of the authorities.", HelpName = "NAME", DefaultValueFactory = static _ => [] };
         Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
         Command command = new("agent", "Receive containers: restore them here and serve their page faults until all memory has arrived.")
         {
-            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, stepDeadline, insecure, maxSessions, verbose,
+            listen, tokenFile, allow, bundleRoot, runcRoot, stateDirectory, keepCpusAwake, onLoss, lostAfter, stepDeadline, insecure, maxSessions, stagingLimit, verbose,
         };
         TlsOptions tls = new(command);
         tls.Exclude(command, insecure);
@@ -76,6 +82,7 @@ internal static class AgentCommand
                 options.KeepCpusAwake = parsed.GetValue(keepCpusAwake);
                 options.Insecure = parsed.GetValue(insecure);
                 options.MaxSessions = parsed.GetValue(maxSessions);
+                options.StagingLimit = Math.Clamp(parsed.GetValue(stagingLimit), 0, long.MaxValue >> 20) << 20;
                 options.OnLoss = parsed.GetValue(onLoss);
                 options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));
                 options.StepDeadline = TimeSpan.FromSeconds(parsed.GetValue(stepDeadline));

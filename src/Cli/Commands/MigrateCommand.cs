@@ -147,10 +147,11 @@ internal static class MigrateCommand
             command.Add(option);
         }
 
+        PreCopyOptions preCopy = new(command);
         TlsOptions tls = new(command);
         tls.Exclude(command, insecure);
         command.SetAction((parsed, _) => RunAsync(
-            specify(parsed, new MigrationOptions
+            specify(parsed, preCopy.Apply(parsed, new MigrationOptions
             {
                 Destination = parsed.GetRequiredValue(to),
                 Mode = parsed.GetValue(mode) == StopCopyMode ? MigrationMode.StopCopy : MigrationMode.PostCopy,
@@ -165,7 +166,7 @@ internal static class MigrateCommand
                 TlsName = parsed.GetValue(tlsName),
                 Verify = parsed.GetValue(verify),
                 StepDeadline = TimeSpan.FromSeconds(parsed.GetValue(stepDeadline)),
-            }),
+            })),
             parsed.GetValue(json),
             parsed.GetValue(report),
             parsed.GetValue(verbose)));

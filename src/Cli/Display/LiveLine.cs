@@ -44,7 +44,9 @@ internal sealed class LiveLine : IMigrationDisplay
         }
     }
 
-    private static string Line(MigrationProgress now) => now.PagesTotal == 0
+    private static string Line(MigrationProgress now) => now.Round is { } round
+        ? $"{MigrationDisplay.Describe(now.Phase)}  {MigrationDisplay.Describe(round)}"
+        : now.PagesTotal == 0
         ? MigrationDisplay.Describe(now.Phase)
         : $"{MigrationDisplay.Describe(now.Phase)}  {Quantity.Bytes(PageSize.ToBytes(now.PagesRemaining))} owed  {Quantity.Bytes((ulong)now.BytesPerSecond)}/s  {now.Faults} faults{(now.Trouble is null ? "" : "  " + now.Trouble)}";
 

@@ -1,4 +1,5 @@
 using PostCopy.Certificates;
+using PostCopy.Staging;
 using PostCopy.Transport;
 
 namespace PostCopy.Agent;
@@ -6,6 +7,8 @@ namespace PostCopy.Agent;
 /// <summary>How the destination's agent listens and where it keeps things.</summary>
 public sealed class AgentOptions
 {
+    private StagingBudget? _staging;
+
     /// <summary>Where to listen. Defaults to <c>127.0.0.1:7077</c>.</summary>
     public AgentEndpoint Listen { get; set; } = AgentEndpoint.Parse("127.0.0.1:7077");
 
@@ -43,10 +46,19 @@ public sealed class AgentOptions
     public int MaxSessions { get; set; } = 64;
 
     /// <summary>
+    /// Bytes of memory that all migrations together may keep here before their freeze. When it is used up, sources stop copying and freeze; 0 takes nothing before the
+    /// freeze. Defaults to half of this host's memory.
+    /// </summary>
+    public long StagingLimit { get; set; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2;
+
+    /// <summary>
     /// The program that is started with the argument <c>keeper</c> to hold a session's userfaultfds, so that tasks wait instead of reading zeroes should
     /// the agent die. Defaults to the running program, which for the postcopy command is right.
     /// </summary>
     public string? KeeperProgram { get; set; } = Environment.ProcessPath;
+
+    /// <summary>One for all sessions: made when the first of them asks, by when the limit is set.</summary>
+    internal StagingBudget Staging => _staging ??= new StagingBudget(StagingLimit);
 
     /// <summary>What becomes of a container whose source stays away for <see cref="LostAfter"/>. Defaults to waiting for ever.</summary>
     public LossPolicy OnLoss { get; set; }

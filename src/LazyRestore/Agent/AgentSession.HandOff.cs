@@ -299,6 +299,8 @@ internal sealed partial class AgentSession
             FaultP99Us = latency.PercentileMicroseconds(0.99),
             FaultMaxUs = latency.MaxMicroseconds,
             DrainedUs = _drainedUs,
+            StagedPages = (ulong)counters.InstalledStaged,
+            LocalFaults = (ulong)counters.LocalFaults,
         };
     }
 }

@@ -14,6 +14,7 @@ using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Pages;
 using PostCopy.Restore;
+using PostCopy.Staging;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -49,6 +50,8 @@ internal sealed partial class AgentSession
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
+    private Timer? _deadline;
+    private bool _hasFirstImage;
     private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
@@ -176,6 +179,7 @@ internal sealed partial class AgentSession
             try
             {
                 SetUp();
+                answer.PreCopy = TryStage();
             }
             catch (IOException e)
             {
@@ -204,6 +208,18 @@ internal sealed partial class AgentSession
         Save(new DestinationRecord { Token = Token.ToHex(), Prepare = _container.ToByteArray(), Peer = _peer });
     }
 
+    /// <summary>Pages are taken before the freeze if the source has asked for that and there is room.</summary>
+    private bool TryStage()
+    {
+        if (!_container.PreCopy || !_options.Staging.IsOpen)
+        {
+            return false;
+        }
+
+        _lanes.StartStaging(new StagedMemory(_options.Staging), _container.Checksums);
+        return true;
+    }
+
     private async Task PumpMessagesAsync(ControlChannel control)
     {
         try
@@ -224,7 +240,7 @@ internal sealed partial class AgentSession
     private async Task HandleEventsAsync()
     {
         _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
-        using Timer deadline = new(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
+        using Timer deadline = _deadline = new Timer(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
         while (!IsOver)
         {
             SessionEvent what = await _events.Reader.ReadAsync().ConfigureAwait(false);
@@ -248,7 +264,7 @@ internal sealed partial class AgentSession
     }
 
     /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
-    private TimeSpan StepDeadlineOfAll => _container.StopCopy ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
+    private TimeSpan StepDeadlineOfAll => _container.StopCopy || (_container.PreCopy && !_hasFirstImage) ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
 
     /// <summary>
     /// Whether nobody will ask about this session again. A source that asked may not have heard the answer, and goes by it: so what became of the
@@ -337,6 +353,13 @@ internal sealed partial class AgentSession
         switch (message.Kind)
         {
             case FrameKind.ImageChunk when _state == DestinationState.Receiving:
+                if (!_hasFirstImage)
+                {
+                    // Copying before the freeze took as long as it took.
+                    _hasFirstImage = true;
+                    _deadline!.Change(StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
+                }
+
                 _inbox!.Write(message.As<ImageChunk>());
                 break;
             case FrameKind.ImagesDone when _state == DestinationState.Receiving:
@@ -472,6 +495,7 @@ internal sealed partial class AgentSession
     private async Task LetMemoryGoAsync(bool owed)
     {
         _memory?.Dispose();
+        _lanes.ReleaseStaging();
         KeeperProcess? keeper = Interlocked.Exchange(ref _keeper, null);
         if (keeper is null)
         {

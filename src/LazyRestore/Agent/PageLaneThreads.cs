@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using PostCopy.Faults;
 using PostCopy.Linux;
 using PostCopy.Restore;
+using PostCopy.Staging;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -20,6 +21,11 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     private uint _epoch;
     private bool _checksums;
     private bool _closing;
+    private readonly ManualResetEventSlim _memoryReady = new();
+    private readonly HashSet<SocketLane> _served = [];
+    private StagedMemory? _staged;
+    private StagingInstaller? _installer;
+    private Thread? _stagingThread;
 
     /// <summary>Where faults ask for their pages.</summary>
     internal DemandLane Demand { get; } = new();
@@ -44,6 +50,10 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
             {
                 Run(role, lane);
             }
+            else if (_staged is not null && role == LaneRole.Push)
+            {
+                RunStaging(lane);
+            }
         }
     }
 
@@ -58,6 +68,29 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         }
     }
 
+    /// <summary>Until the freeze, pages that come on the push lane of this connection are kept; those that are valid behind it are put in place from here.</summary>
+    internal void StartStaging(StagedMemory staged, bool checksums)
+    {
+        lock (_lock)
+        {
+            _staged = staged;
+            _checksums = checksums;
+            if (_lanes.TryGetValue(LaneRole.Push, out SocketLane? lane))
+            {
+                RunStaging(lane);
+            }
+        }
+    }
+
+    /// <summary>Frees what was kept. The lanes must have been dropped, and the memory have ended.</summary>
+    internal void ReleaseStaging()
+    {
+        _stagingThread?.Join();
+        _installer?.Join();
+        _staged?.Dispose();
+        _staged = null;
+    }
+
     /// <summary>Pages that arrive are installed in <paramref name="memory"/> from now on, those whose checksums fit if the frames have some.</summary>
     internal void Start(LazyMemory memory, bool checksums)
     {
@@ -65,10 +98,12 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         {
             _memory = memory;
             _checksums = checksums;
-            foreach ((LaneRole role, SocketLane lane) in _lanes)
+            foreach ((LaneRole role, SocketLane lane) in _lanes.Where(entry => !_served.Contains(entry.Value)))
             {
                 Run(role, lane);
             }
+
+            _memoryReady.Set();
         }
     }
 
@@ -91,20 +126,58 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         foreach (SocketLane lane in _lanes.Values)
         {
             lane.Abort();
-            if (_memory is null)
+            if (!_served.Remove(lane))
             {
                 lane.Dispose();
             }
         }
 
         _lanes.Clear();
+        if (_staged is not null)
+        {
+            // Whoever waits for memory finds that its lane is gone.
+            _memoryReady.Set();
+        }
+    }
+
+    private void RunStaging(SocketLane lane)
+    {
+        uint epoch = _epoch;
+        StagedMemory staged = _staged!;
+        _served.Add(lane);
+        _stagingThread = new Thread(() => Receive(LaneRole.Push, epoch, lane, () => ReceiveStaged(lane, staged))) { IsBackground = true, Name = "Push lane" };
+        _threads.Add(_stagingThread);
+        _stagingThread.Start();
+    }
+
+    /// <summary>What is not complete is not used: its pages are owed as all others.</summary>
+    private void ReceiveStaged(SocketLane lane, StagedMemory staged)
+    {
+        if (!new StagingReceiver(lane, staged, _checksums).Receive())
+        {
+            return;
+        }
+
+        _memoryReady.Wait();
+        LazyMemory? memory;
+        lock (_lock)
+        {
+            memory = _memory;
+        }
+
+        if (memory is not null)
+        {
+            _installer = StagingInstaller.Start(memory, staged);
+            new PageReceiver(lane, memory, _checksums).ReceivePush();
+        }
     }
 
     private void Run(LaneRole role, SocketLane lane)
     {
         uint epoch = _epoch;
+        _served.Add(lane);
         PageReceiver receiver = new(lane, _memory!, _checksums);
-        Thread thread = new(() => Receive(role, epoch, lane, receiver)) { IsBackground = true, Name = $"{role} lane" };
+        Thread thread = new(() => Receive(role, epoch, lane, () => ReceivePages(role, receiver))) { IsBackground = true, Name = $"{role} lane" };
         _threads.Add(thread);
         if (role == LaneRole.Demand)
         {
@@ -116,21 +189,26 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         thread.Start();
     }
 
-    private void Receive(LaneRole role, uint epoch, SocketLane lane, PageReceiver receiver)
+    private void ReceivePages(LaneRole role, PageReceiver receiver)
+    {
+        if (role == LaneRole.Demand)
+        {
+            receiver.ReceiveAnswers(Demand);
+        }
+        else
+        {
+            receiver.ReceivePush();
+        }
+    }
+
+    private void Receive(LaneRole role, uint epoch, SocketLane lane, Action receive)
     {
         // Not being permitted to is no error: faults then wait a little longer.
         _ = role == LaneRole.Push ? FaultPriority.TryShortenSlices(installs: true) : FaultPriority.TryRaise();
         string reason = $"the source closed the {role} lane";
         try
         {
-            if (role == LaneRole.Demand)
-            {
-                receiver.ReceiveAnswers(Demand);
-            }
-            else
-            {
-                receiver.ReceivePush();
-            }
+            receive();
         }
         catch (ProtocolException e)
         {

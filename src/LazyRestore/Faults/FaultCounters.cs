@@ -6,6 +6,8 @@ internal sealed class FaultCounters
     private long _remaining;
     private long _installedByDemand;
     private long _installedByPush;
+    private long _installedStaged;
+    private long _localFaults;
     private long _zeroFilled;
     private long _dropped;
     private long _lost;
@@ -20,6 +22,12 @@ internal sealed class FaultCounters
 
     /// <summary>Pages installed before any task asked for them.</summary>
     public long InstalledByPush => Interlocked.Read(ref _installedByPush);
+
+    /// <summary>Pages installed that were on this host before the freeze.</summary>
+    public long InstalledStaged => Interlocked.Read(ref _installedStaged);
+
+    /// <summary>Page faults on owed pages that were served with such a page.</summary>
+    public long LocalFaults => Interlocked.Read(ref _localFaults);
 
     /// <summary>Zero pages mapped for memory that was never owed or was given up.</summary>
     public long ZeroFilled => Interlocked.Read(ref _zeroFilled);
@@ -44,6 +52,14 @@ internal sealed class FaultCounters
         Interlocked.Add(ref _installedByPush, byPush);
         Interlocked.Add(ref _remaining, -byDemand - byPush);
     }
+
+    public void AddInstalledStaged(long pages)
+    {
+        Interlocked.Add(ref _installedStaged, pages);
+        Interlocked.Add(ref _remaining, -pages);
+    }
+
+    public void AddLocalFault() => Interlocked.Increment(ref _localFaults);
 
     public void AddDropped(long pages)
     {

@@ -170,7 +170,7 @@ internal sealed partial class LazyMemory
         {
             FillFirstTouch(space, address);
         }
-        else if (space.Process.Requested.TrySet(page.Index))
+        else if (!TryServeLocally(space, page) && space.Process.Requested.TrySet(page.Index))
         {
             _pendingFaults.Started(space.Process, page.Index, timestamp);
             _requester.Request(space.Process.Pid, new PageRange(page.DumpTime, 1));

@@ -25,6 +25,8 @@ internal sealed unsafe partial class LazyMemory
         Bytes,
         Zeroes,
         Poison,
+        StagedBytes,
+        StagedZeroes,
     }
 
     /// <summary>How often the log hears that there is no memory, however often there is some in between.</summary>
@@ -178,8 +180,8 @@ internal sealed unsafe partial class LazyMemory
 
             UffdResult result = filling switch
             {
-                Filling.Bytes => space.Uffd.Copy(slice.RunTime, source + (slice.DumpTime - dumpTime.Start), slice.ByteCount),
-                Filling.Zeroes => space.Uffd.ZeroPage(slice.RunTime, slice.ByteCount),
+                Filling.Bytes or Filling.StagedBytes => space.Uffd.Copy(slice.RunTime, source + (slice.DumpTime - dumpTime.Start), slice.ByteCount),
+                Filling.Zeroes or Filling.StagedZeroes => space.Uffd.ZeroPage(slice.RunTime, slice.ByteCount),
                 _ => space.Uffd.Poison(slice.RunTime, slice.ByteCount),
             };
             long pages = result.Bytes >> PageSize.Shift;
@@ -199,7 +201,7 @@ internal sealed unsafe partial class LazyMemory
                 }
                 else
                 {
-                    MarkInstalled(space, slice);
+                    MarkInstalled(space, slice, isStaged: filling is Filling.StagedBytes or Filling.StagedZeroes);
                 }
             }
             else
@@ -215,7 +217,7 @@ internal sealed unsafe partial class LazyMemory
         return true;
     }
 
-    private void MarkInstalled(AddressSpace space, OwedRun slice)
+    private void MarkInstalled(AddressSpace space, OwedRun slice, bool isStaged)
     {
         long byDemand = 0;
         long end = slice.Index + slice.PageCount;
@@ -227,6 +229,12 @@ internal sealed unsafe partial class LazyMemory
         }
 
         long installed = space.Owed.MarkInstalled(slice);
+        if (isStaged)
+        {
+            Counters.AddInstalledStaged(installed);
+            return;
+        }
+
         byDemand = Math.Min(byDemand, installed);
         Counters.AddInstalled(byDemand, installed - byDemand);
     }

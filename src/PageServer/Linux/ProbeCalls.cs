@@ -73,5 +73,10 @@ internal static unsafe partial class ProbeCalls
     internal static partial nint process_vm_readv(
         int pid, IoVec* local, nuint localCount, IoVec* remote, nuint remoteCount, nuint flags);
 
+    internal const int MADV_DONTNEED = 4;
+
+    [LibraryImport("libc", SetLastError = true)]
+    internal static partial int madvise(nint address, nuint length, int advice);
+
     internal static int userfaultfd(int flags) => (int)Libc.syscall(SYS_userfaultfd, flags, 0, 0, 0);
 }

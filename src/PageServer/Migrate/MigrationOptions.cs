@@ -30,6 +30,27 @@ public sealed record MigrationOptions
     /// <summary>When the memory travels. Defaults to <see cref="MigrationMode.PostCopy"/>.</summary>
     public MigrationMode Mode { get; init; }
 
+    /// <summary>
+    /// Copy memory while the container runs, and freeze it when little is left: far fewer faults then have to wait for this host. Where writes cannot be watched
+    /// (Linux before 6.7, an architecture other than x86-64) all memory moves behind the freeze, as without it. Defaults to false.
+    /// </summary>
+    public bool PreCopy { get; init; }
+
+    /// <summary>Rounds of copying that may be begun before the freeze. Defaults to 20.</summary>
+    public int MaxRounds { get; init; } = 20;
+
+    /// <summary>How long copying before the freeze may take. Defaults to five minutes.</summary>
+    public TimeSpan MaxPreCopy { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>Bytes a second that copying before the freeze may use; 0 for no limit, which is the default.</summary>
+    public double MaxPreCopyRate { get; init; }
+
+    /// <summary>
+    /// The program that is started with the argument <c>tracker-inject</c> to have processes make what their writes are watched with. Defaults to the running
+    /// program, which for the postcopy command is right.
+    /// </summary>
+    public string? InjectorProgram { get; init; } = Environment.ProcessPath;
+
     /// <summary>Which pages the background push sends next. Defaults to <see cref="PrefetchPolicy.Sequential"/>.</summary>
     public PrefetchPolicy Policy { get; init; }
 

@@ -6,6 +6,9 @@ public enum MigrationPhase
     /// <summary>Checks on both sides; the container runs.</summary>
     Preparing,
 
+    /// <summary>Memory is copied while the container runs (<see cref="MigrationOptions.PreCopy"/> only).</summary>
+    PreCopying,
+
     /// <summary>CRIU seizes the tasks and writes everything but their memory. Downtime begins.</summary>
     Dumping,
 

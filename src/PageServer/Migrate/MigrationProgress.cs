@@ -1,3 +1,5 @@
+using PostCopy.PreCopy;
+
 namespace PostCopy.Migrate;
 
 /// <summary>One look at a running migration.</summary>
@@ -9,6 +11,7 @@ namespace PostCopy.Migrate;
 /// <param name="BytesOnWire">Bytes sent on all lanes so far.</param>
 /// <param name="BytesPerSecond">Rate on the wire since the previous look.</param>
 /// <param name="Trouble">What keeps it from going on, and since when; null while nothing does.</param>
+/// <param name="Round">The round of copying before the freeze; null in other phases.</param>
 public readonly record struct MigrationProgress(
     MigrationPhase Phase,
     TimeSpan Elapsed,
@@ -17,4 +20,5 @@ public readonly record struct MigrationProgress(
     ulong Faults,
     ulong BytesOnWire,
     double BytesPerSecond,
-    string? Trouble = null);
+    string? Trouble = null,
+    PreCopyProgress? Round = null);

@@ -40,6 +40,9 @@ public sealed record MigrationReport
     /// <summary>What became of the pages.</summary>
     public PageCounts Pages { get; init; } = new();
 
+    /// <summary>What was copied before the freeze; null when nothing was to be.</summary>
+    public PreCopyReport? PreCopy { get; init; }
+
     /// <summary>Page faults that had to wait for the source.</summary>
     public FaultCounts Faults { get; init; } = new();
 

@@ -109,6 +109,7 @@ internal sealed partial class MigrationRun : IDisposable
         _control?.Close();
         Disconnect();
         _source?.Dispose();
+        _preCopy?.Dispose();
         _networkLock?.Dispose();
         _criu?.Dispose();
         if (!_keepFiles)
@@ -176,6 +177,7 @@ internal sealed partial class MigrationRun : IDisposable
             Collapse = _options.Collapse,
             LargestMappingBytes = LargestMapping.OfTree(target.InitPid),
             UserNamespace = HasOwnUserNamespace(target.InitPid),
+            PreCopy = _options.PreCopy,
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
         });
         Prepared prepared = (await AwaitKindAsync("the destination's checks", FrameKind.Prepared, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Prepared>();
@@ -191,6 +193,14 @@ internal sealed partial class MigrationRun : IDisposable
 
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
         Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init });
+        if (prepared.PreCopy)
+        {
+            await PreCopyAsync(target.InitPid, cancellation).ConfigureAwait(false);
+        }
+        else if (_options.PreCopy)
+        {
+            SayNoPreCopy("the destination's agent takes no pages before the freeze");
+        }
     }
 
     /// <summary>
@@ -237,6 +247,7 @@ internal sealed partial class MigrationRun : IDisposable
 
         ReadDump(step.InitPid);
         _lanes!.StartDemand(_server!);
+        StartValidating();
     }
 
     /// <summary>What the images owe, who of the frozen tasks has it, and what else must be known of them while they exist.</summary>
@@ -244,6 +255,7 @@ internal sealed partial class MigrationRun : IDisposable
     {
         OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
         Dictionary<ImagePid, int> tasks = TaskTree.Map(initPid);
+        _tasksByPid = tasks;
         _tasks = [.. tasks.Values];
         _freezer = _engine.Gather(_criu, initPid, _tasks);
         _networkLock = NetworkLock.Of(initPid);
@@ -269,6 +281,7 @@ internal sealed partial class MigrationRun : IDisposable
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
         _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
+        await _validated.ConfigureAwait(false);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
         _lanes!.StartPush(_server!);
         if (_options.Mode == MigrationMode.StopCopy)

@@ -24,6 +24,9 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
     /// <summary>Bytes on both lanes, in both directions.</summary>
     internal ulong Bytes => demand.BytesReceived + demand.BytesSent + push.BytesReceived + push.BytesSent;
 
+    /// <summary>The push lane, for what is sent on it before the push begins.</summary>
+    internal SocketLane Push => push;
+
     /// <summary>Begins to answer page requests.</summary>
     internal void StartDemand(PageServerSession session) => Run("demand", demand, () =>
     {

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using PostCopy.Control.Messages;
+using PostCopy.PreCopy;
 
 namespace PostCopy.Migrate;
 
@@ -10,6 +11,7 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
     private readonly Stopwatch _elapsed = Stopwatch.StartNew();
     private MigrationPhase _phase;
     private string? _trouble;
+    private PreCopyProgress? _round;
     private ulong _pagesTotal;
     private ulong _faults;
     private ulong _lastBytes;
@@ -38,11 +40,22 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
             _trouble = null;
         }
 
+        if (phase != MigrationPhase.PreCopying)
+        {
+            _round = null;
+        }
+
         if (phase is MigrationPhase.Discarding or MigrationPhase.Done)
         {
             PagesRemaining = 0;
         }
 
+        Look();
+    }
+
+    internal void Tell(PreCopyProgress round)
+    {
+        _round = round;
         Look();
     }
 
@@ -65,6 +78,6 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
         double seconds = (now - _lastLook).TotalSeconds;
         double rate = seconds > 0 ? (bytes - _lastBytes) / seconds : 0;
         (_lastBytes, _lastLook) = (bytes, now);
-        watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate, _trouble));
+        watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate, _trouble, _round));
     }
 }

@@ -12,6 +12,7 @@ internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
     private readonly Lock _lock = new();
     private ulong _demanded;
     private ulong _resent;
+    private HottestFirst? _first;
 
     /// <summary>Pages owed at the start.</summary>
     internal ulong TotalPages => unsent.Total;
@@ -36,7 +37,9 @@ internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
     {
         lock (_lock)
         {
-            if (!policy.TryNext(unsent, maxPages, out int space, out run))
+            int space = 0;
+            run = default;
+            if (_first?.TryNext(unsent, maxPages, out space, out run) != true && !policy.TryNext(unsent, maxPages, out space, out run))
             {
                 pid = default;
                 return false;
@@ -45,6 +48,27 @@ internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
             unsent.MarkSent(space, run);
             pid = unsent.PidOf(space);
             return true;
+        }
+    }
+
+    /// <summary>These pages are with the destination already: they are not pushed. Asked for, they are answered all the same.</summary>
+    internal void MarkStaged(ImagePid pid, PageRange range)
+    {
+        lock (_lock)
+        {
+            if (unsent.TryGetSpace(pid, out int space) && unsent.Owes(space, range))
+            {
+                unsent.MarkSent(space, range);
+            }
+        }
+    }
+
+    /// <summary>Pushes these runs, in their order, before the policy has its say.</summary>
+    internal void PushFirst(IReadOnlyList<KeyValuePair<ImagePid, PageRange>> runs)
+    {
+        lock (_lock)
+        {
+            _first = new HottestFirst(runs);
         }
     }
 

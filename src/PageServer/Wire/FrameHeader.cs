@@ -50,13 +50,14 @@ internal readonly record struct FrameHeader(FrameKind Kind, ulong Id, int Payloa
     {
         FrameKind.Welcome or FrameKind.Hello or FrameKind.HelloAck => ProtocolLimits.MaxOpeningPayloadBytes,
         FrameKind.Error => ProtocolLimits.MaxErrorTextBytes + 2,
-        FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack => 0,
+        FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack or FrameKind.StageSync or FrameKind.StageAck or FrameKind.StageDone => 0,
         FrameKind.Heartbeat => ProtocolLimits.HeartbeatBytes,
         FrameKind.HeartbeatAck => 2 * ProtocolLimits.HeartbeatBytes,
         FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
         >= FrameKind.Prepare and <= FrameKind.MemoryLost => ProtocolLimits.MaxControlPayloadBytes,
         FrameKind.PageRequest => PageRequest.Bytes,
-        FrameKind.Pages => PagesFrame.MaxPayloadBytes + FrameChecksum.Bytes,
+        FrameKind.Valid => ValidFrame.MaxPayloadBytes,
+        FrameKind.Pages or FrameKind.StagePages => PagesFrame.MaxPayloadBytes + FrameChecksum.Bytes,
         _ => -1,
     };
 }

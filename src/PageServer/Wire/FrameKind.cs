@@ -41,4 +41,11 @@ internal enum FrameKind : ushort
     Pages = 49,
     PushDone = 50,
     Ack = 51,
+
+    // Push lane, before the freeze, when Prepare and Prepared have agreed on pre-copy.
+    StagePages = 52,
+    StageSync = 53,
+    StageAck = 54,
+    Valid = 55,
+    StageDone = 56,
 }

@@ -31,7 +31,7 @@ internal static class PagesFrame
     /// Completes a frame whose pages were read to <paramref name="frame"/>[<see cref="PrefixBytes"/>..] in place: zero pages are squeezed out.
     /// </summary>
     /// <returns>Bytes of the finished frame.</returns>
-    internal static int Finish(Span<byte> frame, ulong id, ImagePid pid, PageRange range, out int zeroPages)
+    internal static int Finish(Span<byte> frame, ulong id, ImagePid pid, PageRange range, out int zeroPages, FrameKind kind = FrameKind.Pages)
     {
         int pages = (int)range.PageCount;
         Span<byte> bitmap = frame.Slice(FrameHeader.Bytes + 16, BitmapBytes);
@@ -57,7 +57,7 @@ internal static class PagesFrame
 
         zeroPages = pages - kept;
         int payloadBytes = BodyPrefixBytes + (kept * PageSize.Bytes);
-        new FrameHeader(FrameKind.Pages, id, payloadBytes).Write(frame);
+        new FrameHeader(kind, id, payloadBytes).Write(frame);
         Span<byte> body = frame[FrameHeader.Bytes..];
         BinaryPrimitives.WriteInt32LittleEndian(body, pid.Value);
         BinaryPrimitives.WriteUInt32LittleEndian(body[4..], (uint)pages);

@@ -27,6 +27,9 @@ internal static class ProtocolLimits
     /// <summary>Ranges in one message about what is still owed: some 15 bytes each.</summary>
     internal const int MaxOwedRanges = 32 << 10;
 
+    /// <summary>Ranges in one frame about what is valid of the pages that were copied before the freeze: 64 KiB.</summary>
+    internal const int MaxValidRanges = 4096;
+
     /// <summary>Bytes of a heartbeat: one time. Its acknowledgement has two.</summary>
     internal const int HeartbeatBytes = 8;
 

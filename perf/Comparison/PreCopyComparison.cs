@@ -1,0 +1,171 @@
+using System.Diagnostics;
+using System.Globalization;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Perf.Comparison;
+
+/// <summary>The same container moved with and without <c>--pre-copy</c>, in turns, over the same wire: eng/bench-precopy.sh.</summary>
+internal sealed class PreCopyComparison(bool quick)
+{
+    private static readonly TimeSpan Window = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>A program is back at its speed when so many windows in a row have nearly its speed of before.</summary>
+    private const int WindowsInARow = 5;
+    private const double NearlyAll = 0.95;
+
+    private readonly int _mebibytes = quick ? 128 : 1024;
+
+    /// <summary>Prints a table as it goes. Exit code 0 when every container survived.</summary>
+    public async Task<int> RunAsync()
+    {
+        Console.WriteLine($"{Machine.Describe()}\n");
+        Console.WriteLine("| program | link | measure | post-copy | pre-copy | goal |");
+        Console.WriteLine("|---|---|---|---:|---:|---|");
+        foreach (int? megabits in (int?[])[1000, null])
+        {
+            Moved plain = await MoveWalkerAsync(megabits, []);
+            Moved copied = await MoveWalkerAsync(megabits, ["--pre-copy"]);
+            Print($"walker, {_mebibytes} MiB", megabits, plain, copied);
+        }
+
+        foreach (int? megabits in (int?[])[1000, null])
+        {
+            Moved plain = await MoveRedisAsync(megabits, []);
+            Moved copied = await MoveRedisAsync(megabits, ["--pre-copy"]);
+            Print($"Redis, {_mebibytes} MiB, writes", megabits, plain, copied);
+        }
+
+        Moved slowed = await MoveWalkerAsync(null, ["--pre-copy", "--max-rate", "200"]);
+        Console.WriteLine(Invariant($"| walker | unshaped | speed while it is copied at 200 MB/s, of before | | {slowed.SpeedWhileCopied:P0} | ≥ 90 % |"));
+        return 0;
+    }
+
+    private static void Print(string program, int? megabits, Moved plain, Moved copied)
+    {
+        string link = megabits is null ? "unshaped" : "1 Gbit/s";
+        void Row(string measure, string before, string after, string goal) => Console.WriteLine($"| {program} | {link} | {measure} | {before} | {after} | {goal} |");
+        Row("faults that waited for the source", $"{plain.Report.Faults.Count}", $"{copied.Report.Faults.Count}", "≤ 10 %");
+        Row("back at its speed after", Invariant($"{plain.BackAfterMs:F0} ms"), Invariant($"{copied.BackAfterMs:F0} ms"), "≤ 20 %");
+        Row("downtime", Invariant($"{plain.Report.DowntimeMs:F0} ms"), Invariant($"{copied.Report.DowntimeMs:F0} ms"), "≤ + 15 ms/GiB");
+        Row("bytes, of memory", Invariant($"{plain.BytesOfMemory:F2}"), Invariant($"{copied.BytesOfMemory:F2}"), "≤ 1.3");
+        Row("rounds, and why they ended", "", $"{copied.Report.PreCopy!.Rounds.Length}, {copied.Report.PreCopy.Ended}", "");
+        Row("there at the freeze", "", Invariant($"{copied.Report.Pages.Staged * 100.0 / copied.Report.Pages.Total:F0} %"), "");
+    }
+
+    private async Task<Moved> MoveWalkerAsync(int? megabits, string[] options)
+    {
+        await using Lab lab = await UpAsync(megabits);
+        Walker walker = await Walker.StartAsync(lab, lab["a"], _mebibytes);
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Moved moved = await MeasureAsync(lab, agent, walker.Container, options, async () => (await walker.StatsAsync()) is var stats ? stats.Reads + stats.Writes : 0);
+        await walker.VerifyAsync();
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        return moved;
+    }
+
+    private async Task<Moved> MoveRedisAsync(int? megabits, string[] options)
+    {
+        await using Lab lab = await UpAsync(megabits);
+        string bundle = await Bundle.MakeAsync(lab, "redis-bundle", "host", [], "redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--appendonly", "no", "--enable-debug-command", "yes");
+        Container redis = await Container.RunAsync(lab["a"], "redis", bundle);
+        await Condition.WaitAsync(() => lab["a"].IsListening(6379), TimeSpan.FromSeconds(20), "redis to listen");
+        int keys = _mebibytes * 900;
+        await lab["a"].RunAsync("redis-cli", "DEBUG", "POPULATE", $"{keys}", "key", "1000");
+        // 5,000 writes a second to random keys, from whichever host it runs on.
+        await using RunningCommand toA = Write(lab, "a", keys);
+        await using RunningCommand toB = Write(lab, "b", keys);
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Moved moved = await MeasureAsync(lab, agent, redis, options, async () =>
+        {
+            long total = 0;
+            foreach (string host in (string[])["a", "b"])
+            {
+                CommandResult answer = await lab[host].TryAsync("redis-cli", "-t", "1", "INFO", "stats");
+                string? line = answer.Output.Split('\n').FirstOrDefault(static line => line.StartsWith("total_commands_processed:", StringComparison.Ordinal));
+                total = Math.Max(total, line is null ? 0 : long.Parse(line.Split(':')[1], CultureInfo.InvariantCulture));
+            }
+
+            return total;
+        });
+        await redis.RemoveFromAsync(lab["b"]);
+        return moved;
+    }
+
+    private static RunningCommand Write(Lab lab, string host, int keys) => lab["client"].Start(
+        "bash", "-c", $"while :; do for ((i = 0; i < 500; i++)); do echo \"SETRANGE key:$((RANDOM * 32768 + RANDOM) % {keys}) 0 $RANDOM\"; done; sleep 0.1; done | redis-cli -h {lab[host].Address} >/dev/null");
+
+    private static async Task<Lab> UpAsync(int? megabits)
+    {
+        Lab lab = await Lab.UpAsync("a", "b", "client");
+        if (megabits is { } rate)
+        {
+            await lab["a"].LimitRateAsync(rate);
+        }
+
+        return lab;
+    }
+
+    private async Task<Moved> MeasureAsync(Lab lab, RunningAgent agent, Container container, string[] options, Func<Task<long>> work)
+    {
+        List<(TimeSpan At, long Done)> samples = [];
+        using CancellationTokenSource stop = new();
+        Stopwatch clock = Stopwatch.StartNew();
+        Task sampling = SampleAsync();
+        await Task.Delay(TimeSpan.FromSeconds(2));
+        TimeSpan began = clock.Elapsed;
+        Stopwatch command = Stopwatch.StartNew();
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], container, agent, options)).Expect(ExitCode.Moved, "moved");
+        TimeSpan resumed = began + TimeSpan.FromMilliseconds(report.TotalMs - report.DrainMs);
+        await Task.Delay(TimeSpan.FromSeconds(3));
+        await stop.CancelAsync();
+        await sampling;
+        double before = Speed(TimeSpan.Zero, began);
+        double whileCopied = Speed(began, began + TimeSpan.FromMilliseconds(report.TotalMs - report.DrainMs - report.DowntimeMs));
+        return new Moved(report, BackAfter(), report.BytesOnWire / (_mebibytes * 1048576.0), before > 0 ? whileCopied / before : 0);
+
+        async Task SampleAsync()
+        {
+            using PeriodicTimer tick = new(Window);
+            while (!stop.IsCancellationRequested)
+            {
+                samples.Add((clock.Elapsed, await work()));
+                await tick.WaitForNextTickAsync();
+            }
+        }
+
+        double Speed(TimeSpan from, TimeSpan to)
+        {
+            List<(TimeSpan At, long Done)> within = [.. samples.Where(sample => sample.At >= from && sample.At <= to)];
+            return within.Count < 2 ? 0 : (within[^1].Done - within[0].Done) / (within[^1].At - within[0].At).TotalSeconds;
+        }
+
+        double BackAfter()
+        {
+            int row = 0;
+            for (int i = 1; i < samples.Count; i++)
+            {
+                if (samples[i].At < resumed)
+                {
+                    continue;
+                }
+
+                double speed = (samples[i].Done - samples[i - 1].Done) / (samples[i].At - samples[i - 1].At).TotalSeconds;
+                row = speed >= before * NearlyAll ? row + 1 : 0;
+                if (row == WindowsInARow)
+                {
+                    return Math.Max(0, (samples[i - WindowsInARow + 1].At - resumed).TotalMilliseconds);
+                }
+            }
+
+            return double.PositiveInfinity;
+        }
+    }
+
+    private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
+
+    /// <param name="Report">Of the migration.</param>
+    /// <param name="BackAfterMs">From the resume to the first of five windows at full speed.</param>
+    /// <param name="BytesOfMemory">Bytes on the wire over those of the program's memory.</param>
+    /// <param name="SpeedWhileCopied">Its speed from the command to the freeze, over that before.</param>
+    private sealed record Moved(MigrationReport Report, double BackAfterMs, double BytesOfMemory, double SpeedWhileCopied);
+}

@@ -1,0 +1,253 @@
+using Mono.Unix.Native;
+using PostCopy.Faults;
+using PostCopy.Linux;
+using PostCopy.Memory;
+
+namespace PostCopy.Staging;
+
+/// <summary>
+/// A session's pages from before the freeze, by process and address: compact, in memory of this process, within the agent's limit. Behind the freeze the source
+/// says which are valid; what it does not name is dropped.
+/// </summary>
+/// <remarks>
+/// One thread fills it, until <see cref="Complete"/>. Then it only shrinks: one thread installs and frees, the fault thread borrows.
+/// </remarks>
+internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, IDisposable
+{
+    private const int SlotsPerSlab = 512;
+    private static readonly long SlabBytes = (long)PageSize.ToBytes(SlotsPerSlab);
+
+    private readonly SortedDictionary<ImagePid, SortedDictionary<ulong, StagedRegion>> _filling = [];
+    private readonly Dictionary<ImagePid, Dictionary<ulong, StagedRegion>> _index = [];
+    private readonly List<nint> _slabs = [];
+    private readonly Stack<int> _free = new();
+    private int _usedSlots;
+    private long _reserved;
+    private bool _isComplete;
+
+    /// <summary>Keeps one page; the bytes of a page that was here before are replaced. Null bytes: a zero page. False when there is no room.</summary>
+    internal bool TryPut(ImagePid pid, ulong address, ReadOnlySpan<byte> bytes)
+    {
+        ObjectDisposedException.ThrowIf(_isComplete, this);
+        if (!_filling.TryGetValue(pid, out SortedDictionary<ulong, StagedRegion>? regions))
+        {
+            _filling.Add(pid, regions = []);
+        }
+
+        ulong number = StagedRegion.NumberOf(address);
+        if (!regions.TryGetValue(number, out StagedRegion? region))
+        {
+            regions.Add(number, region = new StagedRegion(number));
+        }
+
+        ref int slot = ref region[StagedRegion.PageOf(address)];
+        if (bytes.IsEmpty)
+        {
+            Vacate(slot);
+            slot = StagedRegion.Zero;
+            return true;
+        }
+
+        if (slot <= 0 && (slot = TakeSlot()) == StagedRegion.None)
+        {
+            return false;
+        }
+
+        bytes.CopyTo(new Span<byte>(BytesOf(slot), PageSize.Bytes));
+        return true;
+    }
+
+    /// <summary>These pages are what they were; those of them that are here may be put in place.</summary>
+    internal void MarkValid(ImagePid pid, PageRange range)
+    {
+        if (!_filling.TryGetValue(pid, out SortedDictionary<ulong, StagedRegion>? regions))
+        {
+            return;
+        }
+
+        ulong last = StagedRegion.NumberOf(range.EndExclusive - 1);
+        foreach ((ulong number, StagedRegion region) in regions)
+        {
+            if (number < StagedRegion.NumberOf(range.Start) || number > last)
+            {
+                continue;
+            }
+
+            PageRange part = range.Intersect(new PageRange(region.AddressOf(0), StagedRegion.Pages));
+            for (int page = StagedRegion.PageOf(part.Start), end = page + (int)part.PageCount; page < end; page++)
+            {
+                if (region[page] != StagedRegion.None)
+                {
+                    region.MarkValid(page);
+                }
+            }
+        }
+    }
+
+    /// <summary>Everything was said: drops what is not valid. From here on it can be used.</summary>
+    internal void Complete()
+    {
+        foreach ((ImagePid pid, SortedDictionary<ulong, StagedRegion> regions) in _filling)
+        {
+            foreach ((ulong _, StagedRegion region) in regions)
+            {
+                for (int page = 0; page < StagedRegion.Pages; page++)
+                {
+                    if (!region.IsValid(page))
+                    {
+                        Drop(region, page);
+                    }
+                }
+            }
+
+            _index.Add(pid, new Dictionary<ulong, StagedRegion>(regions.Where(static entry => entry.Value.ValidPages > 0)));
+        }
+
+        _isComplete = true;
+    }
+
+    /// <summary>The regions with valid pages, in the order of addresses.</summary>
+    internal IEnumerable<KeyValuePair<ImagePid, StagedRegion>> Regions() =>
+        from process in _filling
+        from region in process.Value.Values
+        where region.ValidPages > 0
+        select KeyValuePair.Create(process.Key, region);
+
+    /// <summary>Valid pages from one on, as long as they lie one after the other: their number, 0 when there is none. Only for whoever frees, or holds the region.</summary>
+    internal int RunOf(StagedRegion region, int page, int maxPages, out byte* bytes)
+    {
+        int slot = region.IsValid(page) ? region[page] : StagedRegion.None;
+        bytes = slot > 0 ? BytesOf(slot) : null;
+        if (slot == StagedRegion.None)
+        {
+            return 0;
+        }
+
+        int count = 1;
+        int end = Math.Min(StagedRegion.Pages, page + maxPages);
+        while (page + count < end && region.IsValid(page + count) && Follows(slot, count, region[page + count]))
+        {
+            count++;
+        }
+
+        return count;
+    }
+
+    /// <summary>All pages of a region are in place: gives their memory back.</summary>
+    internal void Free(StagedRegion region)
+    {
+        lock (region)
+        {
+            region.IsFreed = true;
+            for (int page = 0; page < StagedRegion.Pages;)
+            {
+                int count = RunOf(region, page, StagedRegion.Pages, out byte* bytes);
+                if (count > 0 && bytes is not null)
+                {
+                    GiveBack(bytes, count);
+                }
+
+                page += Math.Max(count, 1);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool TryBorrow(ImagePid pid, ulong dumpTime, int maxPages, out BorrowedPages pages)
+    {
+        if (_index.TryGetValue(pid, out Dictionary<ulong, StagedRegion>? regions) && regions.TryGetValue(StagedRegion.NumberOf(dumpTime), out StagedRegion? region))
+        {
+            Monitor.Enter(region);
+            byte* bytes = null;
+            int count = region.IsFreed ? 0 : RunOf(region, StagedRegion.PageOf(dumpTime), maxPages, out bytes);
+            if (count > 0)
+            {
+                pages = new BorrowedPages(region, bytes, count);
+                return true;
+            }
+
+            Monitor.Exit(region);
+        }
+
+        pages = default;
+        return false;
+    }
+
+    /// <inheritdoc/>
+    public void Return(in BorrowedPages pages) => Monitor.Exit(pages.Owner);
+
+    /// <summary>Frees everything. Whoever filled or used it has stopped.</summary>
+    public void Dispose()
+    {
+        _slabs.ForEach(static slab => _ = Syscall.munmap(slab, (ulong)SlabBytes));
+        _slabs.Clear();
+        budget.Release(_reserved);
+        _reserved = 0;
+    }
+
+    /// <summary>Whether a page lies right behind others that begin at a slot; zero pages follow each other.</summary>
+    private static bool Follows(int firstSlot, int count, int slot) =>
+        firstSlot == StagedRegion.Zero ? slot == StagedRegion.Zero : slot == firstSlot + count && (slot - 1) / SlotsPerSlab == (firstSlot - 1) / SlotsPerSlab;
+
+    private byte* BytesOf(int slot) => (byte*)_slabs[(slot - 1) / SlotsPerSlab] + (long)PageSize.ToBytes((ulong)((slot - 1) % SlotsPerSlab));
+
+    private int TakeSlot()
+    {
+        if (_free.TryPop(out int slot))
+        {
+            return slot;
+        }
+
+        if (_usedSlots == _slabs.Count * SlotsPerSlab && !TryAddSlab())
+        {
+            return StagedRegion.None;
+        }
+
+        return ++_usedSlots;
+    }
+
+    private bool TryAddSlab()
+    {
+        if (!budget.TryReserve(SlabBytes))
+        {
+            return false;
+        }
+
+        nint slab = Syscall.mmap(0, (ulong)SlabBytes, MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS, -1, 0);
+        if (slab == -1)
+        {
+            budget.Release(SlabBytes);
+            return false;
+        }
+
+        _slabs.Add(slab);
+        _reserved += SlabBytes;
+        return true;
+    }
+
+    private void Vacate(int slot)
+    {
+        if (slot > 0)
+        {
+            _free.Push(slot);
+        }
+    }
+
+    private void Drop(StagedRegion region, int page)
+    {
+        if (region[page] > 0)
+        {
+            GiveBack(BytesOf(region[page]), 1);
+        }
+
+        region[page] = StagedRegion.None;
+    }
+
+    private void GiveBack(byte* bytes, int pages)
+    {
+        long length = (long)PageSize.ToBytes((ulong)pages);
+        _ = ProbeCalls.madvise((nint)bytes, (nuint)length, ProbeCalls.MADV_DONTNEED);
+        budget.Release(length);
+        Interlocked.Add(ref _reserved, -length);
+    }
+}

@@ -1,0 +1,153 @@
+using System.Buffers;
+using System.Diagnostics;
+using System.IO.Pipelines;
+using PostCopy.Memory;
+using PostCopy.Tracking;
+using PostCopy.Transport;
+using PostCopy.Wire;
+
+namespace PostCopy.PreCopy;
+
+/// <summary>
+/// Copies pages of running processes over the push lane to where they are kept until the freeze. Every so often it waits for the destination's word of how
+/// much it has taken: that is the back-pressure, and the only reason to count a page as copied.
+/// </summary>
+/// <remarks>For one thread, which has the push lane to itself until <see cref="Finish"/>.</remarks>
+internal sealed class StagingSender(SocketLane lane, bool checksums, double maxBytesPerSecond, Action<ImagePid, PageRange> onTaken)
+{
+    /// <summary>Sent without a word from the destination.</summary>
+    private const long BytesPerSync = 64 << 20;
+
+    /// <summary>Small frames share a send.</summary>
+    private const long BytesPerFlush = 256 << 10;
+
+    /// <summary>At full rate a frame of 1 MiB goes at once, and more than some milliseconds' worth never does.</summary>
+    private const double BurstBytes = 2 << 20;
+
+    private readonly int _pagesPerFrame = ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0);
+    private readonly TokenBucket _bucket = new(maxBytesPerSecond, BurstBytes);
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private readonly List<(ulong Sequence, ImagePid Pid, PageRange Range)> _unconfirmed = [];
+    private ulong _sequence;
+    private long _sinceSync;
+    private long _sinceFlush;
+
+    /// <summary>The destination has no room for more.</summary>
+    internal bool IsFull { get; private set; }
+
+    /// <summary>Bytes of all frames.</summary>
+    internal long BytesSent { get; private set; }
+
+    /// <summary>Copies a run of pages. Pages that cannot be read any more are left out: they were unmapped meanwhile.</summary>
+    internal void Copy(ImagePid pid, int hostPid, PageRange run)
+    {
+        while (run.PageCount > 0 && !IsFull)
+        {
+            PageRange part = run with { PageCount = Math.Min(run.PageCount, (ulong)_pagesPerFrame) };
+            int bytes = (int)part.ByteCount;
+            Span<byte> frame = lane.Output.GetSpan(PagesFrame.PrefixBytes + bytes + (checksums ? FrameChecksum.Bytes : 0));
+            int read = (int)PageSize.AlignDown((ulong)RemoteMemory.Read(hostPid, part.Start, frame.Slice(PagesFrame.PrefixBytes, bytes)));
+            ulong done = (ulong)read >> PageSize.Shift;
+            if (done > 0)
+            {
+                Send(frame, pid, part with { PageCount = done });
+            }
+
+            done += done < part.PageCount ? 1UL : 0;
+            run = new PageRange(run.Start + PageSize.ToBytes(done), run.PageCount - done);
+        }
+    }
+
+    /// <summary>Waits until all that was sent is taken, or was not.</summary>
+    internal void Sync()
+    {
+        FrameWriter.WriteEmpty(lane.Output, FrameKind.StageSync, _sequence);
+        lane.Flush();
+        ulong taken = AwaitAck();
+        IsFull = taken < _sequence;
+        foreach ((ulong sequence, ImagePid pid, PageRange range) in _unconfirmed)
+        {
+            if (sequence <= taken)
+            {
+                onTaken(pid, range);
+            }
+        }
+
+        _unconfirmed.Clear();
+        _sinceSync = 0;
+        _sinceFlush = 0;
+    }
+
+    /// <summary>Says which pages are still what they were: these, and no other ones, may be put in place. The lane then belongs to the push.</summary>
+    internal static void Finish(SocketLane lane, IEnumerable<KeyValuePair<ImagePid, List<PageRange>>> valid)
+    {
+        foreach ((ImagePid pid, List<PageRange> ranges) in valid)
+        {
+            foreach (PageRange[] some in ranges.Chunk(ProtocolLimits.MaxValidRanges))
+            {
+                ValidFrame.Write(lane.Output, pid, some);
+            }
+        }
+
+        FrameWriter.WriteEmpty(lane.Output, FrameKind.StageDone);
+        lane.Flush();
+    }
+
+    private void Send(Span<byte> frame, ImagePid pid, PageRange range)
+    {
+        int length = PagesFrame.Finish(frame, ++_sequence, pid, range, out _, FrameKind.StagePages);
+        if (checksums)
+        {
+            length = FrameChecksum.Seal(frame, length);
+        }
+
+        lane.Output.Advance(length);
+        _unconfirmed.Add((_sequence, pid, range));
+        BytesSent += length;
+        _sinceFlush += length;
+        _sinceSync += length;
+        TimeSpan pause = _bucket.Take(length, _clock.Elapsed);
+        if (_sinceFlush >= BytesPerFlush || pause > TimeSpan.Zero)
+        {
+            lane.Flush();
+            _sinceFlush = 0;
+        }
+
+        if (pause > TimeSpan.Zero)
+        {
+            Thread.Sleep(pause);
+        }
+
+        if (_sinceSync >= BytesPerSync)
+        {
+            Sync();
+        }
+    }
+
+    private ulong AwaitAck()
+    {
+        while (true)
+        {
+            ReadResult read = lane.Read();
+            ReadOnlySequence<byte> buffer = read.Buffer;
+            bool came = FrameReader.TryReadFrame(ref buffer, out FrameHeader header, out ReadOnlySequence<byte> payload);
+            if (came && header.Kind == FrameKind.Error)
+            {
+                throw FrameWriter.ParseError(payload);
+            }
+
+            lane.Input.AdvanceTo(buffer.Start, came ? buffer.Start : buffer.End);
+            if (came)
+            {
+                return header.Kind == FrameKind.StageAck && header.Id <= _sequence
+                    ? header.Id
+                    : throw new ProtocolException(WireErrorCode.ProtocolViolation, $"push lane: a {header.Kind} frame with id {header.Id} came where the word of what was staged was due");
+            }
+
+            if (read.IsCompleted)
+            {
+                throw new IOException("the destination closed the push lane while memory was being copied");
+            }
+        }
+    }
+}

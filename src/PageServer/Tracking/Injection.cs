@@ -1,0 +1,200 @@
+using System.Diagnostics;
+using PostCopy.Linux;
+
+namespace PostCopy.Tracking;
+
+/// <summary>
+/// Gets a userfaultfd of another process: has the process make one, takes a duplicate (pidfd_getfd(2)) and has it close its own. All on one thread.
+/// </summary>
+internal static class Injection
+{
+    private const ulong SYS_close = 3;
+    private const ulong SYS_userfaultfd = 323;
+
+    /// <summary>O_CLOEXEC, O_NONBLOCK, UFFD_USER_MODE_ONLY: the last so that an unprivileged process may; writes of the kernel are tracked all the same.</summary>
+    private const ulong UserfaultfdFlags = 0x80000 | 0x800 | 1;
+
+    /// <summary>A code segment of 64-bit programs; a 32-bit one has other system calls.</summary>
+    private const ulong Cs64Bit = 0x33;
+
+    /// <summary>A task that waits in the kernel for a device stops for nobody.</summary>
+    private static readonly TimeSpan StopPatience = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>A signal that comes just then is delivered at once, as if we had never been there; then there is another attempt.</summary>
+    private const int Attempts = 20;
+
+    /// <summary>A descriptor of ours. What an earlier attempt that died may have left in the process is closed first if <paramref name="closeLeftovers"/>.</summary>
+    /// <exception cref="TrackingException">The process cannot be tracked; it was not changed.</exception>
+    internal static int StealUserfaultfd(int pid, bool closeLeftovers)
+    {
+        List<ProcessMapping> mappings = ProcessMap.Of(pid);
+        TargetChecks.Require(pid);
+        Gadgets gadgets = Gadgets.Find(pid, mappings) ?? throw new TrackingException($"the code of process {pid} has no instructions by which it could come back from an injected call");
+        foreach ((int descriptor, bool isInert) in TargetChecks.UserfaultfdsOf(pid))
+        {
+            if (!isInert || !closeLeftovers)
+            {
+                throw new TrackingException($"process {pid} has a userfaultfd of its own");
+            }
+
+            Retry(pid, gadgets, mappings, target => target.Call(SYS_close, (ulong)descriptor));
+        }
+
+        int ours = -1;
+        long made = -1;
+        Retry(pid, gadgets, mappings, target =>
+        {
+            if (made < 0)
+            {
+                made = target.Call(SYS_userfaultfd, UserfaultfdFlags);
+                if (made < 0)
+                {
+                    throw new TrackingException($"userfaultfd in process {pid}: {(Errno)(-made)}");
+                }
+
+                ours = Ptrace.GetDescriptor(pid, (int)made);
+            }
+
+            target.Call(SYS_close, (ulong)made);
+        });
+        return ours >= 0 ? ours : throw new TrackingException($"the userfaultfd of process {pid} could not be taken over (pidfd_getfd)");
+    }
+
+    private static void Retry(int pid, Gadgets gadgets, List<ProcessMapping> mappings, Action<StoppedThread> use)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            StoppedThread target = new(pid);
+            try
+            {
+                target.Stop(StopPatience);
+                target.Prepare(gadgets, mappings);
+                use(target);
+                target.Continue();
+                return;
+            }
+            catch (SignalCameException)
+            {
+                if (attempt == Attempts)
+                {
+                    throw new TrackingException($"process {pid} gets so many signals that no call could be injected");
+                }
+
+                Thread.Sleep(attempt);
+            }
+            catch (IOException)
+            {
+                target.Continue();
+                throw;
+            }
+        }
+    }
+
+    /// <summary>The first thread of a process while we hold it.</summary>
+    private sealed class StoppedThread(int tid)
+    {
+        private SelfHealing? _healing;
+        private bool _isStopped;
+
+        internal void Stop(TimeSpan patience)
+        {
+            Ptrace.Seize(tid, Ptrace.PTRACE_O_SUSPEND_SECCOMP | Ptrace.PTRACE_O_TRACESYSGOOD);
+            Ptrace.Interrupt(tid);
+            while (true)
+            {
+                int status = Wait(patience);
+                int signal = status >> 8 & 0xff;
+                if (status >> 16 == Ptrace.PTRACE_EVENT_STOP)
+                {
+                    _isStopped = true;
+                    if (signal != Ptrace.SIGTRAP)
+                    {
+                        throw new TrackingException($"process {tid} is stopped (signal {signal})");
+                    }
+
+                    return;
+                }
+
+                // A signal was first: it is delivered, and the stop that we asked for comes behind it.
+                Ptrace.Resume(Ptrace.PTRACE_CONT, tid, signal);
+            }
+        }
+
+        internal void Prepare(Gadgets gadgets, List<ProcessMapping> mappings)
+        {
+            if (Ptrace.GetRegisters(tid).cs != Cs64Bit)
+            {
+                throw new TrackingException($"process {tid} is a 32-bit program");
+            }
+
+            _healing = SelfHealing.Prepare(tid, gadgets, mappings)
+                ?? throw new TrackingException($"the stack of process {tid} has no room that is certainly unused");
+        }
+
+        internal long Call(ulong number, ulong argument)
+        {
+            Ptrace.SetRegisters(tid, _healing!.Calling(number, argument));
+            RunTo(Ptrace.SyscallStop);
+            RunTo(Ptrace.SyscallStop);
+            return unchecked((long)Ptrace.GetRegisters(tid).rax);
+        }
+
+        internal void Continue()
+        {
+            if (_isStopped)
+            {
+                if (_healing is not null)
+                {
+                    Ptrace.SetRegisters(tid, _healing.Continued);
+                }
+
+                Ptrace.Resume(Ptrace.PTRACE_DETACH, tid, 0);
+                _isStopped = false;
+            }
+        }
+
+        private void RunTo(int stop)
+        {
+            Ptrace.Resume(Ptrace.PTRACE_SYSCALL, tid, 0);
+            int status = Wait(StopPatience);
+            if (status >> 8 == stop)
+            {
+                return;
+            }
+
+            // A signal, or a stop by job control: from here the kernel does with the interrupted call what it always does.
+            int signal = status >> 8 & 0xff;
+            Ptrace.SetRegisters(tid, _healing!.Original);
+            Ptrace.Resume(Ptrace.PTRACE_DETACH, tid, status >> 16 == Ptrace.PTRACE_EVENT_STOP ? 0 : signal);
+            _isStopped = false;
+            throw new SignalCameException();
+        }
+
+        private int Wait(TimeSpan patience)
+        {
+            long since = Stopwatch.GetTimestamp();
+            SpinWait spin = default;
+            int status;
+            while (!Ptrace.TryWait(tid, out status))
+            {
+                if (Stopwatch.GetElapsedTime(since) > patience)
+                {
+                    // A tracee that does not stop can only be let go by ending: the process that calls this does so.
+                    throw new TraceeStuckException($"process {tid} does not stop: it waits in the kernel");
+                }
+
+                spin.SpinOnce(sleep1Threshold: 100);
+            }
+
+            return (status & 0x7f) == 0x7f ? status : throw new TrackingException($"process {tid} ended");
+        }
+    }
+
+    private sealed class SignalCameException : Exception;
+}
+
+/// <summary>A process, or its tree, cannot be tracked. It runs on, untouched.</summary>
+internal class TrackingException(string message) : IOException(message);
+
+/// <summary>The tracer must end to let its tracee go.</summary>
+internal sealed class TraceeStuckException(string message) : TrackingException(message);

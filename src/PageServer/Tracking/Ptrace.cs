@@ -1,0 +1,137 @@
+using System.Runtime.InteropServices;
+using PostCopy.Linux;
+
+namespace PostCopy.Tracking;
+
+/// <summary>
+/// ptrace(2) and what goes with it, for x86-64. All calls about one tracee come from the one thread that seized it; a tracer that dies lets its tracees
+/// go, with the registers that they have at that moment.
+/// </summary>
+internal static unsafe partial class Ptrace
+{
+    internal const nint PTRACE_CONT = 7;
+    internal const nint PTRACE_GETREGS = 12;
+    internal const nint PTRACE_SETREGS = 13;
+    internal const nint PTRACE_DETACH = 17;
+    internal const nint PTRACE_SYSCALL = 24;
+    internal const nint PTRACE_SEIZE = 0x4206;
+    internal const nint PTRACE_INTERRUPT = 0x4207;
+    internal const nint PTRACE_GETREGSET = 0x4204;
+    internal const nint PTRACE_GETSIGMASK = 0x420a;
+    internal const nint PTRACE_O_TRACESYSGOOD = 1;
+    internal const nint PTRACE_O_SUSPEND_SECCOMP = 0x200000;
+    internal const int PTRACE_EVENT_STOP = 128;
+    internal const int SIGTRAP = 5;
+
+    /// <summary>A stop at a system call, told apart by PTRACE_O_TRACESYSGOOD.</summary>
+    internal const int SyscallStop = SIGTRAP | 0x80;
+
+    private const nint NT_X86_XSTATE = 0x202;
+    private const int WNOHANG = 1;
+    private const int __WALL = 0x40000000;
+    private const nint SYS_pidfd_getfd = 438;
+
+    internal static void Seize(int tid, nint options) => Check(ptrace(PTRACE_SEIZE, tid, 0, options), "PTRACE_SEIZE", tid);
+
+    internal static void Interrupt(int tid) => Check(ptrace(PTRACE_INTERRUPT, tid, 0, 0), "PTRACE_INTERRUPT", tid);
+
+    /// <summary>Lets the stopped tracee go on, to the next stop of the kind that <paramref name="request"/> names, with a signal unless it is 0.</summary>
+    internal static void Resume(nint request, int tid, int signal) => Check(ptrace(request, tid, 0, signal), "ptrace request to go on", tid);
+
+    internal static UserRegisters GetRegisters(int tid)
+    {
+        UserRegisters registers;
+        Check(ptrace(PTRACE_GETREGS, tid, 0, (nint)(&registers)), "PTRACE_GETREGS", tid);
+        return registers;
+    }
+
+    internal static void SetRegisters(int tid, UserRegisters registers) => Check(ptrace(PTRACE_SETREGS, tid, 0, (nint)(&registers)), "PTRACE_SETREGS", tid);
+
+    /// <summary>The signals that the thread blocks, or will once the system call that blocks others for its own time has ended.</summary>
+    internal static ulong GetSignalMask(int tid)
+    {
+        ulong mask;
+        Check(ptrace(PTRACE_GETSIGMASK, tid, sizeof(ulong), (nint)(&mask)), "PTRACE_GETSIGMASK", tid);
+        return mask;
+    }
+
+    /// <summary>The floating-point and vector registers, in the form of XSAVE. Returns the bytes.</summary>
+    internal static int GetExtendedState(int tid, Span<byte> state)
+    {
+        fixed (byte* target = state)
+        {
+            Libc.iovec vector = new() { iov_base = (nuint)target, iov_len = (nuint)state.Length };
+            Check(ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, (nint)(&vector)), "PTRACE_GETREGSET NT_X86_XSTATE", tid);
+            return (int)vector.iov_len;
+        }
+    }
+
+    /// <summary>A change of the tracee's state if there is one; false if there is none yet.</summary>
+    internal static bool TryWait(int tid, out int status)
+    {
+        int seen;
+        int result;
+        while ((result = waitpid(tid, &seen, WNOHANG | __WALL)) < 0 && LinuxException.LastErrno == Errno.EINTR)
+        {
+        }
+
+        status = seen;
+        return result switch
+        {
+            0 => false,
+            < 0 => throw LinuxException.Last($"waitpid of tracee {tid}"),
+            _ => true,
+        };
+    }
+
+    /// <summary>A duplicate of another process's descriptor; negative when there is none of this number or it may not be had.</summary>
+    internal static int GetDescriptor(int pid, int descriptor)
+    {
+        int pidfd = Libc.pidfd_open(pid);
+        if (pidfd < 0)
+        {
+            return -1;
+        }
+
+        int duplicate = (int)Libc.syscall(SYS_pidfd_getfd, pidfd, descriptor, 0, 0);
+        _ = Libc.close(pidfd);
+        return duplicate;
+    }
+
+    /// <summary>Writes into another process's memory; false when not all of it was mapped.</summary>
+    internal static bool TryWrite(int pid, ulong address, ReadOnlySpan<byte> bytes)
+    {
+        fixed (byte* source = bytes)
+        {
+            Libc.iovec local = new() { iov_base = (nuint)source, iov_len = (nuint)bytes.Length };
+            Libc.iovec remote = new() { iov_base = (nuint)address, iov_len = (nuint)bytes.Length };
+            return process_vm_writev(pid, &local, 1, &remote, 1, 0) == bytes.Length;
+        }
+    }
+
+    private static void Check(nint result, string request, int tid)
+    {
+        if (result < 0)
+        {
+            throw LinuxException.Last($"{request} of thread {tid}");
+        }
+    }
+
+    // Variadic in C; on linux-x64 fixed arguments are passed alike.
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint ptrace(nint request, nint pid, nint address, nint data);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int waitpid(int pid, int* status, int options);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint process_vm_writev(int pid, Libc.iovec* local, nuint localCount, Libc.iovec* remote, nuint remoteCount, nuint flags);
+
+    /// <summary>struct user_regs_struct of x86-64 (sys/user.h).</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct UserRegisters
+    {
+        internal ulong r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
+        internal ulong fs_base, gs_base, ds, es, fs, gs;
+    }
+}

@@ -1,0 +1,59 @@
+using System.Globalization;
+
+namespace PostCopy.Tracking;
+
+/// <summary>What <c>/proc</c> says about whether a call can be injected into a process without a risk for it.</summary>
+internal static class TargetChecks
+{
+    private const string UserfaultfdLink = "anon_inode:[userfaultfd]";
+
+    /// <summary>UFFD_FEATURE_INITIALIZED as fdinfo shows it: UFFDIO_API has been done. Without that the descriptor does nothing at all.</summary>
+    private const ulong Initialized = 1UL << 31;
+
+    /// <exception cref="TrackingException">There is a risk.</exception>
+    internal static void Require(int pid)
+    {
+        foreach (string line in File.ReadLines($"/proc/{pid}/status"))
+        {
+            // A filter is suspended while we trace; should we die just then, it could kill the process for the call. proc_pid_status(5).
+            if (line.StartsWith("Seccomp:", StringComparison.Ordinal) && !line.EndsWith("\t0", StringComparison.Ordinal))
+            {
+                throw new TrackingException($"process {pid} has a seccomp filter");
+            }
+
+            if (line.StartsWith("x86_Thread_features:", StringComparison.Ordinal) && line.Contains("shstk", StringComparison.Ordinal))
+            {
+                throw new TrackingException($"process {pid} has a shadow stack");
+            }
+
+            if (line.StartsWith("TracerPid:", StringComparison.Ordinal) && !line.EndsWith("\t0", StringComparison.Ordinal))
+            {
+                throw new TrackingException($"process {pid} is traced already");
+            }
+        }
+    }
+
+    /// <summary>The userfaultfds in a process's table, and which of them were never put to use.</summary>
+    internal static List<(int Descriptor, bool IsInert)> UserfaultfdsOf(int pid)
+    {
+        List<(int, bool)> found = [];
+        foreach (FileInfo file in new DirectoryInfo($"/proc/{pid}/fd").EnumerateFiles())
+        {
+            if (file.LinkTarget == UserfaultfdLink)
+            {
+                found.Add((int.Parse(file.Name, CultureInfo.InvariantCulture), IsInert(pid, file.Name)));
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>"API:	aa:8000004e:1ff": what was asked for, features, ioctls.</summary>
+    private static bool IsInert(int pid, string descriptor)
+    {
+        string? api = File.ReadLines($"/proc/{pid}/fdinfo/{descriptor}").FirstOrDefault(static line => line.StartsWith("API:", StringComparison.Ordinal));
+        return api?.Split(':') is [_, _, var features, _]
+            && ulong.TryParse(features, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong bits)
+            && (bits & Initialized) == 0;
+    }
+}

@@ -1,0 +1,96 @@
+using PostCopy.Linux;
+using PostCopy.Memory;
+
+namespace PostCopy.Tracking;
+
+/// <summary>One process whose writes are watched.</summary>
+internal sealed class TrackedProcess : IDisposable
+{
+    private readonly Func<WriteProtection> _protect;
+    private readonly List<PageRange> _found = [];
+    private WriteProtection _protection;
+
+    /// <param name="pid">Its pid here.</param>
+    /// <param name="imagePid">Its pid in the images.</param>
+    /// <param name="protect">Makes a protection of the address space that it has at the time.</param>
+    internal TrackedProcess(int pid, ImagePid imagePid, Func<WriteProtection> protect)
+    {
+        Identity = ProcessIdentity.Of(pid);
+        ImagePid = imagePid;
+        _protect = protect;
+        _protection = protect();
+    }
+
+    internal ProcessIdentity Identity { get; }
+
+    internal ImagePid ImagePid { get; }
+
+    /// <summary>Why its memory cannot be watched for certain, once that was seen: then for ever, because what was seen once may have been missed before.</summary>
+    internal string? CannotBeWatched { get; private set; }
+
+    /// <summary>Everything written since the last look, under protection anew; a mapping that is new since then as a whole.</summary>
+    /// <param name="onNewMapping">Called for a mapping whose protection begins now: whatever was known of its addresses is void.</param>
+    /// <param name="onWritten">Called for each run of written pages.</param>
+    internal void TakeWritten(Action<PageRange> onNewMapping, Action<PageRange> onWritten)
+    {
+        List<ProcessMapping> mappings = ProcessMap.Of(Identity.Pid);
+        LookForInvisibleWrites(mappings);
+        if (CannotBeWatched is not null)
+        {
+            return;
+        }
+
+        using PagemapScan scan = new(Identity.Pid);
+        foreach (ProcessMapping mapping in mappings.Where(static mapping => mapping is { IsPrivateAnonymous: true, IsReadable: true }))
+        {
+            _found.Clear();
+            if (!scan.TryTakeWritten(mapping.Range, _found))
+            {
+                _found.Clear();
+                onNewMapping(mapping.Range);
+                if (!TryProtect(mapping.Range) || !scan.TryTakeAll(mapping.Range, _found))
+                {
+                    continue;
+                }
+            }
+
+            _found.ForEach(onWritten);
+        }
+
+        // Whatever was open when the protection began anew is open before, or behind it.
+        LookForInvisibleWrites(ProcessMap.Of(Identity.Pid));
+    }
+
+    /// <summary>Runs of pages that hold what they held at the last look. Nothing when that is not certain.</summary>
+    internal List<PageRange> FindClean(PageRange range)
+    {
+        List<PageRange> clean = [];
+        LookForInvisibleWrites(ProcessMap.Of(Identity.Pid));
+        if (CannotBeWatched is null)
+        {
+            using PagemapScan scan = new(Identity.Pid);
+            scan.FindClean(range, clean);
+        }
+
+        return clean;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _protection.Dispose();
+
+    private void LookForInvisibleWrites(List<ProcessMapping> mappings) => CannotBeWatched ??= InvisibleWrites.ReasonIn(Identity.Pid, mappings);
+
+    private bool TryProtect(PageRange range)
+    {
+        Errno errno = _protection.Register(range);
+        if (errno == Errno.ESRCH)
+        {
+            // It executed another program: this is another address space.
+            _protection.Dispose();
+            _protection = _protect();
+            errno = _protection.Register(range);
+        }
+
+        return errno == Errno.None;
+    }
+}

@@ -1,0 +1,138 @@
+using PostCopy.Tests.Recovery;
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.EndToEnd;
+
+/// <summary>Memory is copied while the container runs, and behind the freeze what is still true of it is put in place on the destination.</summary>
+[Collection(EndToEndCollection.Name)]
+public sealed class PreCopyTests
+{
+    [SkippableFact]
+    public async Task Most_memory_is_there_before_the_freeze()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 128);
+        WalkerStats before = await walker.StatsAsync();
+        MigrationReport report;
+        await using (RunningAgent agent = await lab["b"].StartAgentAsync())
+        {
+            MigrationResult result = await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy", "--verify");
+            report = result.Expect(ExitCode.Moved, "moved");
+        }
+
+        await walker.VerifyAsync();
+        walker.AssertRanOn("a", "b");
+        WalkerStats after = await walker.StatsAsync();
+        Assert.Equal((before.Nonce, before.Pid, 0), (after.Nonce, after.Pid, after.Bad));
+        Assert.Empty(report.Errors);
+        Assert.NotNull(report.PreCopy);
+        Assert.NotEmpty(report.PreCopy.Rounds);
+        Assert.True(report.PreCopy.Rounds[0].Pages >= before.Pages * 15 / 16, $"{report.PreCopy.Rounds[0].Pages} pages in the first round");
+        Assert.True(report.Pages.Staged > report.Pages.Total / 2, $"{report.Pages.Staged} of {report.Pages.Total} pages were there at the freeze");
+        Assert.True(report.Pages.Stale > 0, "the walker writes all the time: some of what was copied must have been written since");
+        Assert.True(report.PreCopy.BytesAfter < report.PreCopy.BytesBefore, $"{report.PreCopy.BytesBefore} bytes before the freeze, {report.PreCopy.BytesAfter} behind");
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableTheory]
+    [InlineData("threads", "stacks", "fresh", "fork", "cow", "exec")]
+    [InlineData("mremap", "unmap", "madvise", "protect", "arena", "gc")]
+    [InlineData("huge", "nohuge", "ksm", "sparse", "zero", "locked", "shared", "files", "seccomp")]
+    public async Task Whatever_programs_do_to_their_memory_meanwhile(params string[] workers)
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Storm storm = await Storm.StartAsync(lab, lab["a"], (ulong)Random.Shared.NextInt64(), workers);
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--pre-copy", "--max-pre-copy", "5")).Expect(ExitCode.Moved, "moved");
+        Assert.Empty(report.Errors);
+        Assert.True(report.Pages.Staged > 0, "nothing was there at the freeze");
+        // Who has a seccomp filter is left out.
+        Assert.Equal(workers.Contains("seccomp"), report.PreCopy!.LeftOut.Any(static reason => reason.Contains("seccomp", StringComparison.Ordinal)));
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+        await storm.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableFact]
+    public async Task A_writer_faster_than_the_link_moves_all_the_same()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16, threads: 4);
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy", "--max-rate", "4", "--max-pre-copy", "30")).Expect(ExitCode.Moved, "moved");
+        Assert.NotEqual("little-left", report.PreCopy!.Ended);
+        await walker.VerifyAsync();
+        walker.AssertRanOn("a", "b");
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableFact]
+    public async Task A_full_staging_area_ends_the_rounds_and_no_more()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 64);
+        await using RunningAgent agent = await lab["b"].StartAgentAsync("--staging-limit", "16");
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy")).Expect(ExitCode.Moved, "moved");
+        Assert.Equal("staging-full", report.PreCopy!.Ended);
+        Assert.InRange(report.Pages.Staged, 1, (16 << 8) + (report.Pages.Zero * 2));
+        await walker.VerifyAsync();
+        walker.AssertRanOn("a", "b");
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableFact]
+    public async Task Without_room_there_all_memory_moves_behind_the_freeze()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16);
+        await using RunningAgent agent = await lab["b"].StartAgentAsync("--staging-limit", "0");
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy")).Expect(ExitCode.Moved, "moved");
+        Assert.Equal(("not-possible", 0L), (report.PreCopy!.Ended, report.Pages.Staged));
+        Assert.Contains(report.Errors, static error => error.Contains("before the freeze", StringComparison.Ordinal));
+        await walker.VerifyAsync();
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    /// <summary>What was kept dies with the agent that kept it: it is owed again.</summary>
+    [SkippableFact]
+    public async Task An_agent_that_dies_in_the_drain_loses_nothing()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.LimitRateAsync(8);
+        scene.StartMigration("--pre-copy", "--max-pre-copy", "3");
+        await scene.WaitForPhaseAsync("memory follows");
+        await scene.KillAgentAsync();
+        await scene.RestartAgentAsync();
+        await scene.ExpectMovedAsync();
+    }
+
+    /// <summary>The container runs on, and nothing of the watch is left in it.</summary>
+    [SkippableFact]
+    public async Task A_source_that_dies_while_it_copies_leaves_no_trace()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.LimitRateAsync(8);
+        scene.StartMigration("--pre-copy");
+        await scene.WaitForPhaseAsync("round 1");
+        await scene.KillMigrateAsync();
+        await scene.UnlimitRateAsync();
+        await scene.Walker.VerifyAsync();
+        scene.StartMigration("--pre-copy");
+        await scene.ExpectMovedAsync();
+    }
+}
