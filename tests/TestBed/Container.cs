@@ -36,5 +36,7 @@ internal sealed record Container(string Id, string Bundle)
         return state.RootElement.GetProperty("status").GetString();
     }
 
-    public async Task RemoveFromAsync(LabHost host) => await host.RunAsync("runc", "delete", "--force", Id);
+    // runc delete --force alone gives up on the cgroups, and says nothing, when a loaded machine takes its time to bury the dead.
+    public async Task RemoveFromAsync(LabHost host) => await host.RunAsync(
+        "sh", "-c", "runc kill \"$1\" KILL 2>/dev/null; for i in $(seq 50); do runc state \"$1\" 2>/dev/null | grep -q '\"status\": \"running\"' || break; sleep 0.05; done; runc delete --force \"$1\"", "sh", Id);
 }
