@@ -170,9 +170,11 @@ internal sealed partial class LazyMemory
         {
             FillFirstTouch(space, address);
         }
-        else if (!TryServeLocally(space, page) && space.Process.Requested.TrySet(page.Index))
+        else if (!TryServeLocally(space, page) && !space.Process.Requested[page.Index])
         {
+            // No other thread sets one of these bits; whoever sees it may look for the fault.
             _pendingFaults.Started(space.Process, page.Index, timestamp);
+            space.Process.Requested.TrySet(page.Index);
             _requester.Request(space.Process.Pid, new PageRange(page.DumpTime, 1));
         }
     }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
+using Mono.Unix.Native;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Userfault;
@@ -30,9 +31,9 @@ internal sealed class LazyPagesSocket : IDisposable
     {
         _arrived = arrived;
         _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        string path = Path.Combine(workDirectory, "lazy-pages.socket");
-        _listener.Bind(new UnixDomainSocketEndPoint(path));
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        // Before it has a name: bind gives the file the socket's own mode (unix(7)), and it is never open to others.
+        _ = Syscall.fchmod((int)_listener.SafeHandle.DangerousGetHandle(), FilePermissions.S_IRUSR | FilePermissions.S_IWUSR);
+        _listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(workDirectory, "lazy-pages.socket")));
         _listener.Listen(1);
         _thread = new Thread(Serve) { IsBackground = true, Name = "lazy-pages socket" };
         _thread.Start();
