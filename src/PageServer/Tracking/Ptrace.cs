@@ -76,7 +76,9 @@ internal static unsafe partial class Ptrace
             nint instructions = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, filters.Count, 0);
             if (instructions < 0)
             {
-                return LinuxException.LastErrno == Errno.ENOENT ? filters : throw LinuxException.Last($"PTRACE_SECCOMP_GET_FILTER of thread {tid}");
+                // EINVAL: the thread has no filter at all.
+                Errno errno = LinuxException.LastErrno;
+                return errno is Errno.ENOENT or Errno.EINVAL ? filters : throw new LinuxException($"PTRACE_SECCOMP_GET_FILTER of thread {tid}", errno);
             }
 
             byte[] program = new byte[instructions * SeccompFilter.InstructionBytes];
