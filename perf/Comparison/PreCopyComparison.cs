@@ -74,8 +74,11 @@ internal sealed class PreCopyComparison(bool quick)
         // 5,000 writes a second to random keys, from whichever host it runs on.
         await using RunningCommand toA = Write(lab, "a", keys);
         await using RunningCommand toB = Write(lab, "b", keys);
+        // The writers connect anew: their host has another address.
+        string criu = $"{lab.Shared}/criu.conf";
+        await File.WriteAllTextAsync(criu, "tcp-close\n");
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
-        Moved moved = await MeasureAsync(lab, agent, redis, options, async () =>
+        Moved moved = await MeasureAsync(lab, agent, redis, ["--criu-config", criu, .. options], async () =>
         {
             long total = 0;
             foreach (string host in (string[])["a", "b"])
@@ -92,7 +95,7 @@ internal sealed class PreCopyComparison(bool quick)
     }
 
     private static RunningCommand Write(Lab lab, string host, int keys) => lab["client"].Start(
-        "bash", "-c", $"while :; do for ((i = 0; i < 500; i++)); do echo \"SETRANGE key:$((RANDOM * 32768 + RANDOM) % {keys}) 0 $RANDOM\"; done; sleep 0.1; done | redis-cli -h {lab[host].Address} >/dev/null");
+        "bash", "-c", $"while :; do while :; do for ((i = 0; i < 500; i++)); do echo \"SETRANGE key:$(((RANDOM * 32768 + RANDOM) % {keys})) 0 $RANDOM\"; done; sleep 0.1; done | redis-cli -h {lab[host].Address} >/dev/null 2>&1; sleep 0.1; done");
 
     private static async Task<Lab> UpAsync(int? megabits)
     {

@@ -7,8 +7,10 @@ namespace PostCopy.Tests.EndToEnd;
 [Collection(EndToEndCollection.Name)]
 public sealed class PreCopyTests
 {
-    [SkippableFact]
-    public async Task Most_memory_is_there_before_the_freeze()
+    [SkippableTheory]
+    [InlineData("post-copy")]
+    [InlineData("stop-copy")]
+    public async Task Most_memory_is_there_before_the_freeze(string mode)
     {
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
@@ -17,7 +19,7 @@ public sealed class PreCopyTests
         MigrationReport report;
         await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
-            MigrationResult result = await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy", "--verify");
+            MigrationResult result = await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy", "--verify", "--mode", mode);
             report = result.Expect(ExitCode.Moved, "moved");
         }
 

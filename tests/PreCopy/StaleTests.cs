@@ -29,9 +29,13 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
         DateTime end = DateTime.UtcNow.AddSeconds(seconds);
         do
         {
-            (long valid, long wrong) = await CopyAndCompareAsync(freezeFirst: true);
+            (long valid, long wrong) = await CopyAndCompareAsync(freezeFirst: true, "storm", ["1", .. Writers]);
             output.WriteLine($"{valid} valid pages, {wrong} wrong");
             Assert.True(valid > 0, "no page was valid: that proves nothing");
+            Assert.Equal(0, wrong);
+            (valid, wrong) = await CopyAndCompareAsync(freezeFirst: true, "walker", ["64", "2"]);
+            output.WriteLine($"{valid} valid pages of a walker, {wrong} wrong");
+            Assert.True(valid > 1000, $"only {valid} pages of a walker were valid");
             Assert.Equal(0, wrong);
         }
         while (DateTime.UtcNow < end);
@@ -42,20 +46,20 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
     public async Task Without_the_last_look_there_are_such_pages()
     {
         Bed.RequirePostCopy();
-        (long valid, long wrong) = await CopyAndCompareAsync(freezeFirst: false);
+        (long valid, long wrong) = await CopyAndCompareAsync(freezeFirst: false, "walker", ["64", "2"]);
         output.WriteLine($"{valid} valid pages, {wrong} wrong");
         Assert.True(wrong > 0, "nothing was written between the last look and the freeze: the writers are too lazy");
     }
 
-    private static async Task<(long Valid, long Wrong)> CopyAndCompareAsync(bool freezeFirst)
+    private static async Task<(long Valid, long Wrong)> CopyAndCompareAsync(bool freezeFirst, string program, string[] arguments)
     {
         string programs = (await RunningCommand.RunAsync(TimeSpan.FromSeconds(60), Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
         DirectoryInfo directory = Directory.CreateTempSubdirectory("postcopy-stale-");
-        ChildProcess storm = ChildProcess.Start($"{programs}/storm", [directory.FullName, "1", .. Writers], newSession: true);
+        ChildProcess storm = ChildProcess.Start($"{programs}/{program}", [directory.FullName, .. arguments], newSession: true);
         int[] stopped = [];
         try
         {
-            await Condition.WaitAsync(() => File.Exists($"{directory}/status") && File.ReadAllLines($"{directory}/status").Length >= Writers.Length, TimeSpan.FromSeconds(60), "the writers");
+            await Condition.WaitAsync(() => File.Exists($"{directory}/log") || (File.Exists($"{directory}/status") && File.ReadAllLines($"{directory}/status").Length >= Writers.Length), TimeSpan.FromSeconds(60), "the writers");
             PreCopySettings settings = new(Repository.PostCopy, directory.FullName, MaxRounds: 5, TimeSpan.FromSeconds(20), MaxBytesPerSecond: 0);
             using PagePool pool = new();
             (Socket ours, Socket theirs) = LanePair.Sockets();
@@ -89,7 +93,7 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
             // Its children end when it does not live any more: they look.
             Array.ForEach(stopped, pid => Signal(pid, Mono.Unix.Native.Signum.SIGCONT));
             File.WriteAllText($"{directory}/stop", "");
-            using CancellationTokenSource patience = new(TimeSpan.FromSeconds(30));
+            using CancellationTokenSource patience = new(program == "storm" ? TimeSpan.FromSeconds(30) : TimeSpan.Zero);
             try
             {
                 await storm.WaitAsync(patience.Token);
@@ -97,6 +101,7 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
             catch (OperationCanceledException)
             {
                 storm.Kill(PostCopy.Linux.Signal.SIGKILL);
+                await storm.WaitAsync(CancellationToken.None);
             }
 
             directory.Delete(recursive: true);

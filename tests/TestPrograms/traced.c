@@ -1,14 +1,18 @@
 // A program that notices when it was disturbed: it compares its registers, the results and lengths
 // of its system calls, and the signals that it got, with what they must be.
 //
-//   traced FILE compute|sleep|signals|read|own-stack
+//   traced FILE compute|sleep|signals|read|own-stack|filtered
 //
 // FILE is mapped, shared: a counter of what was done, and behind it, when something was not as it
 // must be, what.
 #include "bed.h"
 #include <poll.h>
 #include <signal.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -159,6 +163,21 @@ static void on_own_stack(void)
     swapcontext(&here, &there);
 }
 
+// As in a container of Docker's: what the program has no business with is refused, not deadly.
+static void filtered(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {4, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        die("seccomp");
+    sleeps();
+}
+
 int main(int argc, char **argv)
 {
     int fd = argc == 3 ? open(argv[1], O_RDWR | O_CREAT, 0600) : -1;
@@ -173,6 +192,7 @@ int main(int argc, char **argv)
     case 'l': sleeps(); break;
     case 'i': signals(); break;
     case 'r': reads(); break;
+    case 'f': filtered(); break;
     default: on_own_stack(); break;
     }
     return 2;

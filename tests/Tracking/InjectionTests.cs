@@ -13,7 +13,7 @@ public sealed class InjectionTests(ITestOutputHelper output)
     /// <summary>An injector that was not killed before is killed after so long at the latest; its start alone takes a good part of that.</summary>
     private const int LongestLifeMs = 60;
 
-    public static TheoryData<string> Modes => ["compute", "sleep", "signals", "read", "own-stack"];
+    public static TheoryData<string> Modes => ["compute", "sleep", "signals", "read", "own-stack", "filtered"];
 
     [SkippableTheory]
     [MemberData(nameof(Modes))]

@@ -169,6 +169,11 @@ internal sealed partial class AgentSession
 
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();
+                if (_container.StopCopy)
+                {
+                    _lanes.InstallStaged();
+                }
+
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
                 break;
             case CriuStep.PreResume:
@@ -176,6 +181,7 @@ internal sealed partial class AgentSession
                 AgentLog.Runs(_logger, Token.Name, _container.ContainerId, _memory!.Counters.Remaining);
                 break;
             case CriuStep.PostResume:
+                _lanes.InstallStaged();
                 TrySend(FrameKind.Resumed, new Resumed { ResumedUs = step.AtUs });
                 break;
             default:
@@ -212,6 +218,7 @@ internal sealed partial class AgentSession
         if (status.IsSuccess)
         {
             _restored = true;
+            _lanes.InstallStaged();
             // CRIU goes on when it cannot start its pre-resume script: then this is the first that is heard of the tasks running.
             await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
             await AskOrFinishAsync().ConfigureAwait(false);

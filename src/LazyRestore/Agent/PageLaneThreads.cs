@@ -23,6 +23,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     private bool _closing;
     private readonly ManualResetEventSlim _memoryReady = new();
     private readonly HashSet<SocketLane> _served = [];
+    private readonly ManualResetEventSlim _mayInstallStaged = new();
     private StagedMemory? _staged;
     private StagingInstaller? _installer;
     private Thread? _stagingThread;
@@ -82,9 +83,16 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         }
     }
 
+    /// <summary>
+    /// The tasks run, or may not before all is in place: from now on staged pages are put in place without being asked for. Until then that would take the CPUs
+    /// that CRIU needs to let the tasks go; faults are served from them at any time.
+    /// </summary>
+    internal void InstallStaged() => _mayInstallStaged.Set();
+
     /// <summary>Frees what was kept. The lanes must have been dropped, and the memory have ended.</summary>
     internal void ReleaseStaging()
     {
+        _mayInstallStaged.Set();
         _stagingThread?.Join();
         _installer?.Join();
         _staged?.Dispose();
@@ -167,7 +175,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
 
         if (memory is not null)
         {
-            _installer = StagingInstaller.Start(memory, staged);
+            _installer = StagingInstaller.Start(memory, staged, _mayInstallStaged);
             new PageReceiver(lane, memory, _checksums).ReceivePush();
         }
     }

@@ -9,19 +9,21 @@ internal sealed class StagingInstaller
 {
     private readonly LazyMemory _memory;
     private readonly StagedMemory _staged;
+    private readonly ManualResetEventSlim _mayBegin;
     private readonly Thread _thread;
 
-    private StagingInstaller(LazyMemory memory, StagedMemory staged)
+    private StagingInstaller(LazyMemory memory, StagedMemory staged, ManualResetEventSlim mayBegin)
     {
+        _mayBegin = mayBegin;
         _memory = memory;
         _staged = staged;
         _thread = new Thread(Run) { IsBackground = true, Name = "staged pages" };
     }
 
-    /// <summary>Has faults be served from the staged pages, too.</summary>
-    internal static StagingInstaller Start(LazyMemory memory, StagedMemory staged)
+    /// <summary>Has faults be served from the staged pages, too; the others are put in place when <paramref name="mayBegin"/> is set.</summary>
+    internal static StagingInstaller Start(LazyMemory memory, StagedMemory staged, ManualResetEventSlim mayBegin)
     {
-        StagingInstaller installer = new(memory, staged);
+        StagingInstaller installer = new(memory, staged, mayBegin);
         memory.UseStaged(staged);
         installer._thread.Start();
         return installer;
@@ -37,6 +39,7 @@ internal sealed class StagingInstaller
         try
         {
             _memory.WaitForRestore();
+            _mayBegin.Wait();
             HashSet<ImagePid> known = [.. _memory.Processes];
             foreach ((ImagePid pid, StagedRegion region) in _staged.Regions().Where(entry => known.Contains(entry.Key)))
             {

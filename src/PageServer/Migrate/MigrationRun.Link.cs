@@ -64,6 +64,7 @@ internal sealed partial class MigrationRun
 
     private void Disconnect()
     {
+        EndValidation();
         _lanes?.Dispose();
         _control?.Dispose();
         _earlierBytes = BytesOnWire;

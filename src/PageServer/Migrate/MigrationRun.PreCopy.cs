@@ -83,6 +83,43 @@ internal sealed partial class MigrationRun
         }
     }
 
+    /// <summary>The question of who may run does not wait for it. Should it fail, the connection does: before the hand-off that rolls back, behind it all is owed.</summary>
+    private void StartPushWhenValidated()
+    {
+        PageLanes lanes = _lanes!;
+        if (_validated.IsCompletedSuccessfully)
+        {
+            lanes.StartPush(_server!);
+            return;
+        }
+
+        _validated = _validated.ContinueWith(
+            validated =>
+            {
+                if (validated.IsCompletedSuccessfully)
+                {
+                    lanes.StartPush(_server!);
+                }
+                else
+                {
+                    lanes.Fail($"it could not be said which pages are there already: {validated.Exception?.InnerException?.Message}");
+                }
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+    }
+
+    /// <summary>Nothing else writes to the push lane any more, which is about to be disposed of.</summary>
+    private void EndValidation()
+    {
+        if (!_validated.IsCompleted)
+        {
+            _lanes?.Push.Abort();
+            Task.WaitAny(_validated);
+        }
+    }
+
     private void Validate(PreCopyRun run)
     {
         List<KeyValuePair<ImagePid, List<PageRange>>> valid = run.Validate(_owed, _tasksByPid);

@@ -281,9 +281,8 @@ internal sealed partial class MigrationRun : IDisposable
         _times.ImagesCompleteUs = _control!.Clock.ToOurUs(built.ImagesCompleteUs);
         _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
         _times.BuiltUs = _control.Clock.ToOurUs(built.BuiltUs);
-        await _validated.ConfigureAwait(false);
         // Its address spaces are complete, though none runs: from here on pages can be installed.
-        _lanes!.StartPush(_server!);
+        StartPushWhenValidated();
         if (_options.Mode == MigrationMode.StopCopy)
         {
             _progress.Enter(MigrationPhase.Copying);

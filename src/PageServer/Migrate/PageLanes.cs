@@ -27,6 +27,13 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
     /// <summary>The push lane, for what is sent on it before the push begins.</summary>
     internal SocketLane Push => push;
 
+    /// <summary>The push lane cannot go on, for a reason that it does not see itself.</summary>
+    internal void Fail(string reason)
+    {
+        push.Abort();
+        _broken.TrySetResult(reason);
+    }
+
     /// <summary>Begins to answer page requests.</summary>
     internal void StartDemand(PageServerSession session) => Run("demand", demand, () =>
     {

@@ -9,6 +9,8 @@ namespace PostCopy.Tracking;
 internal static class Injection
 {
     private const ulong SYS_close = 3;
+    private const ulong SYS_rt_sigreturn = 15;
+    private const ulong SYS_restart_syscall = 219;
     private const ulong SYS_userfaultfd = 323;
 
     /// <summary>O_CLOEXEC, O_NONBLOCK, UFFD_USER_MODE_ONLY: the last so that an unprivileged process may; writes of the kernel are tracked all the same.</summary>
@@ -127,6 +129,8 @@ internal static class Injection
                 throw new TrackingException($"process {tid} is a 32-bit program");
             }
 
+            TargetChecks.RequireFiltersAllow(tid, gadgets.SyscallReturn, SYS_userfaultfd, UserfaultfdFlags, SYS_rt_sigreturn, SYS_restart_syscall);
+            TargetChecks.RequireFiltersAllow(tid, gadgets.SyscallReturn, SYS_close, 0);
             _healing = SelfHealing.Prepare(tid, gadgets, mappings)
                 ?? throw new TrackingException($"the stack of process {tid} has no room that is certainly unused");
         }

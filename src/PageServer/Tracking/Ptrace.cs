@@ -26,6 +26,7 @@ internal static unsafe partial class Ptrace
     /// <summary>A stop at a system call, told apart by PTRACE_O_TRACESYSGOOD.</summary>
     internal const int SyscallStop = SIGTRAP | 0x80;
 
+    private const nint PTRACE_SECCOMP_GET_FILTER = 0x420c;
     private const nint NT_X86_XSTATE = 0x202;
     private const int WNOHANG = 1;
     private const int __WALL = 0x40000000;
@@ -63,6 +64,30 @@ internal static unsafe partial class Ptrace
             Libc.iovec vector = new() { iov_base = (nuint)target, iov_len = (nuint)state.Length };
             Check(ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, (nint)(&vector)), "PTRACE_GETREGSET NT_X86_XSTATE", tid);
             return (int)vector.iov_len;
+        }
+    }
+
+    /// <summary>The programs of all seccomp filters of the stopped thread.</summary>
+    internal static List<byte[]> GetSeccompFilters(int tid)
+    {
+        List<byte[]> filters = [];
+        while (true)
+        {
+            nint instructions = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, filters.Count, 0);
+            if (instructions < 0)
+            {
+                // EINVAL: the thread has no filter at all.
+                Errno errno = LinuxException.LastErrno;
+                return errno is Errno.ENOENT or Errno.EINVAL ? filters : throw new LinuxException($"PTRACE_SECCOMP_GET_FILTER of thread {tid}", errno);
+            }
+
+            byte[] program = new byte[instructions * SeccompFilter.InstructionBytes];
+            fixed (byte* target = program)
+            {
+                Check(ptrace(PTRACE_SECCOMP_GET_FILTER, tid, filters.Count, (nint)target), "PTRACE_SECCOMP_GET_FILTER", tid);
+            }
+
+            filters.Add(program);
         }
     }
 

@@ -15,10 +15,10 @@ internal static class TargetChecks
     {
         foreach (string line in File.ReadLines($"/proc/{pid}/status"))
         {
-            // A filter is suspended while we trace; should we die just then, it could kill the process for the call. proc_pid_status(5).
-            if (line.StartsWith("Seccomp:", StringComparison.Ordinal) && !line.EndsWith("\t0", StringComparison.Ordinal))
+            // Mode 1 kills for every call but four. proc_pid_status(5).
+            if (line.StartsWith("Seccomp:", StringComparison.Ordinal) && line.EndsWith("\t1", StringComparison.Ordinal))
             {
-                throw new TrackingException($"process {pid} has a seccomp filter");
+                throw new TrackingException($"process {pid} is in seccomp's strict mode");
             }
 
             if (line.StartsWith("x86_Thread_features:", StringComparison.Ordinal) && line.Contains("shstk", StringComparison.Ordinal))
@@ -29,6 +29,27 @@ internal static class TargetChecks
             if (line.StartsWith("TracerPid:", StringComparison.Ordinal) && !line.EndsWith("\t0", StringComparison.Ordinal))
             {
                 throw new TrackingException($"process {pid} is traced already");
+            }
+        }
+    }
+
+    /// <summary>
+    /// Filters are suspended while we trace; should we die just then, they judge the calls by which the stopped thread comes back. They may refuse the one that is
+    /// injected; the others they must allow.
+    /// </summary>
+    internal static void RequireFiltersAllow(int tid, ulong instruction, ulong call, ulong argument, params ReadOnlySpan<ulong> wayBack)
+    {
+        foreach (byte[] filter in Ptrace.GetSeccompFilters(tid))
+        {
+            bool safe = SeccompFilter.ActionFor(filter, (int)call, instruction, argument) is SeccompFilter.Allow or SeccompFilter.Log or SeccompFilter.Errno;
+            foreach (ulong number in wayBack)
+            {
+                safe &= SeccompFilter.ActionFor(filter, (int)number, instruction, 0) is SeccompFilter.Allow or SeccompFilter.Log;
+            }
+
+            if (!safe)
+            {
+                throw new TrackingException($"process {tid} has a seccomp filter that could kill it for the injected call");
             }
         }
     }
