@@ -104,8 +104,9 @@ public sealed class LossTests
         string said = scene.Agent.Process.Error;
         Assert.True(said.Contains("is lost, and with it pages", StringComparison.Ordinal) && said.Contains(choice == "kill" ? "killed" : "SIGBUS", StringComparison.Ordinal), said);
         scene.Walker.AssertNothingBadWasSeen();
-        JsonElement session = Assert.Single(await scene.StatusAsync("b"));
-        Assert.Equal("Complete", session.GetProperty("state").GetString());
+        JsonElement session = default;
+        await Condition.WaitAsync(
+            () => (session = Assert.Single(scene.StatusAsync("b").GetAwaiter().GetResult())).GetProperty("state").GetString() == "Complete", Limit, "nothing to be owed any more");
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session.GetProperty("session").GetString()!);
         await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session to be put away");
         await scene.Walker.Container.RemoveFromAsync(scene.Lab["b"]);
