@@ -37,10 +37,11 @@ internal sealed partial class LazyMemory
         }
 
         List<ImagePid> lostChildren = FinishBatch(journal, spaces, held);
+        // Before the first one is served: a task that forks right then must not get a number that another one has.
+        _lastId = spaces.Keys.Append(_lastId).Max();
         foreach ((int id, (DumpedProcess process, OwedPages owed)) in spaces)
         {
             Userfaultfd uffd = held.GetValueOrDefault(id) ?? throw new InvalidDataException($"the keeper does not hold the userfaultfd of address space {id} (process {process.Pid})");
-            _lastId = Math.Max(_lastId, id);
             Serve(new AddressSpace(id, process, uffd, owed));
         }
 
