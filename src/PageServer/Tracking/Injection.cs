@@ -117,8 +117,9 @@ internal static class Injection
                     return;
                 }
 
-                // A signal was first: it is delivered, and the stop that we asked for comes behind it.
+                // A signal was first: it is delivered. Any stop takes a pending one along (kernel/signal.c, ptrace_stop), so it has to be asked for again.
                 Ptrace.Resume(Ptrace.PTRACE_CONT, tid, signal);
+                Ptrace.Interrupt(tid);
             }
         }
 
