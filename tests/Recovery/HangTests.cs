@@ -4,7 +4,7 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>CRIU or runc stands still: the step's deadline ends the attempt, and the container runs on at the source.</summary>
-[Collection(EndToEndCollection.Name)]
+[Collection(WaitingCollection.Name)]
 public sealed class HangTests
 {
     /// <summary>Nothing can be undone without CRIU on the source: as soon as it goes on, it undoes.</summary>

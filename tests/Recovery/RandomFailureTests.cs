@@ -43,7 +43,7 @@ public sealed class RandomFailureTests(ITestOutputHelper output)
     {
         Bed.RequirePostCopy();
         int seed = int.TryParse(Environment.GetEnvironmentVariable("POSTCOPY_SEED"), CultureInfo.InvariantCulture, out int given) ? given : Random.Shared.Next();
-        double minutes = double.TryParse(Environment.GetEnvironmentVariable("POSTCOPY_SOAK_MINUTES"), CultureInfo.InvariantCulture, out double asked) ? asked : 0.5;
+        double minutes = double.TryParse(Environment.GetEnvironmentVariable("POSTCOPY_SOAK_MINUTES"), CultureInfo.InvariantCulture, out double asked) ? asked : 0.25;
         long end = Environment.TickCount64 + (long)(minutes * 60_000);
         for (int round = seed; Environment.TickCount64 < end; round++)
         {

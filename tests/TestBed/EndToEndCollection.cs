@@ -6,3 +6,10 @@ public sealed class EndToEndCollection
 {
     public const string Name = "end to end";
 }
+
+/// <summary>Those that mostly wait, for a silence to be noticed or for patience to end: beside the tests of single parts.</summary>
+[CollectionDefinition(Name)]
+public sealed class WaitingCollection
+{
+    public const string Name = "waiting";
+}

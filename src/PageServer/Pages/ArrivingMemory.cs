@@ -18,7 +18,7 @@ internal static class ArrivingMemory
                     return pid;
                 }
             }
-            catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
+            catch (IOException) when (TaskTree.HasEnded(pid))
             {
                 // It has ended.
             }

@@ -17,7 +17,7 @@ internal static class LargestMapping
             {
                 largest = Math.Max(largest, OfProcess(File.ReadLines($"/proc/{pid}/smaps")));
             }
-            catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
+            catch (IOException) when (TaskTree.HasEnded(pid))
             {
                 // It has ended.
             }

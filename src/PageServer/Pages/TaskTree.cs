@@ -43,7 +43,18 @@ internal static class TaskTree
 
     private static string StatusOf(int pid) => $"/proc/{pid}/status";
 
-    private static bool HasEnded(int pid) => !File.Exists(StatusOf(pid));
+    /// <summary>Also a zombie has: it has a number, and neither memory nor namespaces.</summary>
+    internal static bool HasEnded(int pid)
+    {
+        try
+        {
+            return IsZombie(pid, File.ReadAllLines(StatusOf(pid)));
+        }
+        catch (IOException)
+        {
+            return true;
+        }
+    }
 
     private static List<int> Children(int pid)
     {

@@ -34,27 +34,13 @@ internal static class ProcessTree
                 RefuseOtherNamespaces(pid);
                 Inspect(pid, tree, numbers);
             }
-            catch (IOException e) when (e is not TreeException && pid != rootPid && HasEnded(pid))
+            catch (IOException e) when (e is not TreeException && pid != rootPid && TaskTree.HasEnded(pid))
             {
                 // Nothing ties it to anything any more.
             }
         }
 
         return [.. numbers];
-    }
-
-    /// <summary>Also a zombie has: it has a number, and no namespaces (proc_pid_ns(5)).</summary>
-    private static bool HasEnded(int pid)
-    {
-        try
-        {
-            string stat = File.ReadAllText($"/proc/{pid}/stat");
-            return stat[stat.LastIndexOf(')') + 2] is 'Z' or 'X';
-        }
-        catch (IOException)
-        {
-            return true;
-        }
     }
 
     private static void Inspect(int pid, int[] tree, HashSet<int> numbers)
