@@ -1,5 +1,6 @@
 using System.Globalization;
 using PostCopy.Linux;
+using PostCopy.Pages;
 
 namespace PostCopy.CriuServe;
 
@@ -45,9 +46,16 @@ internal sealed class HoldCgroup
     {
         foreach ((int pid, string home) in _homes)
         {
-            if (System.IO.Directory.Exists($"/proc/{pid}") && PlaceOf(pid) is var place && Path.Join(place.Mount, place.Path) == _directory)
+            try
             {
-                Enter(home, pid);
+                if (!TaskTree.HasEnded(pid) && PlaceOf(pid) is var place && Path.Join(place.Mount, place.Path) == _directory)
+                {
+                    Enter(home, pid);
+                }
+            }
+            catch (IOException) when (TaskTree.HasEnded(pid))
+            {
+                // Between the look and the move.
             }
         }
 
