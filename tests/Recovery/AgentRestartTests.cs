@@ -13,6 +13,8 @@ public sealed class AgentRestartTests
     {
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
+        // Before it runs here it would be given back.
+        await Condition.WaitAsync(() => scene.Agent.Process.Error.Contains("runs here", StringComparison.Ordinal), Limit, "the container to run");
         await scene.Agent.Process.SignalAsync("TERM");
         await Condition.WaitAsync(() => scene.Agent.Process.Error.Contains("stopping; waiting for 1 session", StringComparison.Ordinal), Limit, "the agent to begin to stop");
         await scene.Lab["b"].RunAsync("ss", "-K", "sport", "=", ":7077");

@@ -83,7 +83,8 @@ public sealed class LossTests
     {
         await scene.Lab["a"].RunAsync("runc", "kill", "walker", "KILL");
         // With the freezer of cgroup v1 the signal takes effect at the thaw. CRIU holds the tasks all the same.
-        await scene.Lab["a"].TryAsync("runc", "resume", "walker");
+        await Condition.WaitAsync(
+            () => scene.Lab["a"].TryAsync("sh", "-c", "runc resume walker 2>/dev/null; ps -eo stat=,comm= | grep walker | grep -qv '^Z'").GetAwaiter().GetResult().ExitCode != 0, Limit, "the end of the frozen process");
     }
 
     /// <summary>The program on the destination ended of what was lost; the session ends by itself, since nobody will come to hear of it.</summary>

@@ -14,6 +14,9 @@ internal static class ManagedHeap
         return language == "dotnet" ? await CompileDotnetAsync(source, output) : await CompileJavaAsync(source, output);
     }
 
+    /// <summary>Both of its compiler and its machine.</summary>
+    public static bool HasJava => new[] { "java", "javac" }.All(static program => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(directory => File.Exists(Path.Combine(directory, program))));
+
     // With the compiler alone: a project would have packages to restore.
     private static async Task<string[]> CompileDotnetAsync(string source, string output)
     {
@@ -31,9 +34,7 @@ internal static class ManagedHeap
 
     private static async Task<string[]> CompileJavaAsync(string source, string output)
     {
-        CommandResult compiled = await RunningCommand.RunAsync(Limit, "sh", "-c", "command -v java && javac -d \"$1\" \"$2\"", "javac", output, source);
-        Skip.If(compiled.ExitCode == 127 || compiled.Output.Length == 0, "Java is not installed");
-        compiled.EnsureSuccess();
+        (await RunningCommand.RunAsync(Limit, "javac", "-d", output, source)).EnsureSuccess();
         // What the JVM shares with jcmd and jps is a file of this host's.
         return ["java", "-XX:-UsePerfData", "-Xmx256m", "-cp", output, "Heap"];
     }
