@@ -107,13 +107,19 @@ public sealed class SecretsTests
             Assert.True(_sessions > 10, "no session was seen");
         }
 
-        private void LookInto(DirectoryInfo directory, int depth)
+        private static bool IsOpenToOthers(FileSystemInfo entry)
         {
             const UnixFileMode Others = UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute
                 | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
+            // -1: gone while it was looked at.
+            return entry.UnixFileMode is var mode && (int)mode != -1 && (mode & Others) != 0;
+        }
+
+        private void LookInto(DirectoryInfo directory, int depth)
+        {
             try
             {
-                if (depth <= 1 && (directory.UnixFileMode & Others) != 0)
+                if (depth <= 1 && IsOpenToOthers(directory))
                 {
                     _found.Add($"{directory.FullName} is {directory.UnixFileMode}");
                 }
@@ -122,7 +128,7 @@ public sealed class SecretsTests
                 {
                     _sessions++;
                     bool secret = entry.FullName.Contains("/images/", StringComparison.Ordinal) || entry.Extension == ".socket";
-                    if (secret && (entry.UnixFileMode & Others) != 0)
+                    if (secret && IsOpenToOthers(entry))
                     {
                         _found.Add($"{entry.FullName} is {entry.UnixFileMode}");
                     }
