@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using PostCopy.Linux;
+using PostCopy.Pages;
 
 namespace PostCopy.Tracking;
 
@@ -30,6 +31,12 @@ internal static class Injection
     internal static int StealUserfaultfd(int pid, bool closeLeftovers)
     {
         List<ProcessMapping> mappings = ProcessMap.Of(pid);
+        if (closeLeftovers)
+        {
+            // A tracer that was killed may take a moment to let go.
+            SpinWait.SpinUntil(() => TaskTree.TracerOf(pid) == 0, StopPatience);
+        }
+
         TargetChecks.Require(pid);
         Gadgets gadgets = Gadgets.Find(pid, mappings) ?? throw new TrackingException($"the code of process {pid} has no instructions by which it could come back from an injected call");
         foreach ((int descriptor, bool isInert) in TargetChecks.UserfaultfdsOf(pid))

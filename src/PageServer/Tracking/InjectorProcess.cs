@@ -13,6 +13,9 @@ internal sealed class InjectorProcess : IDisposable
     /// <summary>An injector that dies is started anew and puts away what the dead one may have left.</summary>
     private const int Attempts = 3;
 
+    /// <summary>For one target; most take less than a millisecond.</summary>
+    private const int PatienceMs = 5000;
+
     private readonly string _program;
     private ChildProcess? _child;
     private int _socket = -1;
@@ -37,6 +40,15 @@ internal sealed class InjectorProcess : IDisposable
             try
             {
                 InjectorProtocol.SendRequest(_socket, pid, closeLeftovers);
+                if (Syscall.poll([new Pollfd { fd = _socket, events = PollEvents.POLLIN }], PatienceMs) == 0)
+                {
+                    // A target that gets signals all the time, for example. It heals itself when its tracer is gone.
+                    ProcessSignal.Kill(_child!.Pid);
+                    Stop();
+                    MayHaveLeftSomething = true;
+                    throw new TrackingException($"no call could be injected into process {pid} within {PatienceMs / 1000} s");
+                }
+
                 answer = InjectorProtocol.ReceiveAnswer(_socket);
             }
             catch (LinuxException e) when (e.Errno is Errno.EPIPE or Errno.ECONNRESET)
