@@ -46,7 +46,7 @@ internal static class Rooms
         new(
             "LazyRestore",
             "Restore",
-            ["Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Linux", "Memory"]),
+            ["Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Pages", "Linux", "Memory"]),
         new(
             "LazyRestore",
             "Agent",

@@ -64,50 +64,24 @@ public sealed class PreCopyTests
     [SkippableFact]
     public async Task A_writer_faster_than_the_link_moves_all_the_same()
     {
-        Bed.RequirePostCopy();
-        await using Lab lab = await Lab.UpAsync("a", "b");
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16, threads: 4);
-        await using RunningAgent agent = await lab["b"].StartAgentAsync();
-        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy", "--max-rate", "4", "--max-pre-copy", "30")).Expect(ExitCode.Moved, "moved");
+        MigrationReport report = await MoveWalkerAsync(16, threads: 4, agentOptions: [], "--max-rate", "4", "--max-pre-copy", "30");
         Assert.NotEqual("little-left", report.PreCopy!.Ended);
-        await walker.VerifyAsync();
-        walker.AssertRanOn("a", "b");
-        await walker.Container.RemoveFromAsync(lab["b"]);
-        await agent.DisposeAsync();
-        await lab.AssertNothingLeftAsync();
     }
 
     [SkippableFact]
     public async Task A_full_staging_area_ends_the_rounds_and_no_more()
     {
-        Bed.RequirePostCopy();
-        await using Lab lab = await Lab.UpAsync("a", "b");
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 64);
-        await using RunningAgent agent = await lab["b"].StartAgentAsync("--staging-limit", "16");
-        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy")).Expect(ExitCode.Moved, "moved");
+        MigrationReport report = await MoveWalkerAsync(64, threads: 2, ["--staging-limit", "16"]);
         Assert.Equal("staging-full", report.PreCopy!.Ended);
         Assert.InRange(report.Pages.Staged, 1, (16 << 8) + (report.Pages.Zero * 2));
-        await walker.VerifyAsync();
-        walker.AssertRanOn("a", "b");
-        await walker.Container.RemoveFromAsync(lab["b"]);
-        await agent.DisposeAsync();
-        await lab.AssertNothingLeftAsync();
     }
 
     [SkippableFact]
     public async Task Without_room_there_all_memory_moves_behind_the_freeze()
     {
-        Bed.RequirePostCopy();
-        await using Lab lab = await Lab.UpAsync("a", "b");
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 16);
-        await using RunningAgent agent = await lab["b"].StartAgentAsync("--staging-limit", "0");
-        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--pre-copy")).Expect(ExitCode.Moved, "moved");
+        MigrationReport report = await MoveWalkerAsync(16, threads: 2, ["--staging-limit", "0"]);
         Assert.Equal(("not-possible", 0L), (report.PreCopy!.Ended, report.Pages.Staged));
         Assert.Contains(report.Errors, static error => error.Contains("before the freeze", StringComparison.Ordinal));
-        await walker.VerifyAsync();
-        await walker.Container.RemoveFromAsync(lab["b"]);
-        await agent.DisposeAsync();
-        await lab.AssertNothingLeftAsync();
     }
 
     /// <summary>What was kept dies with the agent that kept it: it is owed again.</summary>
@@ -136,5 +110,20 @@ public sealed class PreCopyTests
         await scene.Walker.VerifyAsync();
         scene.StartMigration("--pre-copy");
         await scene.ExpectMovedAsync();
+    }
+
+    private static async Task<MigrationReport> MoveWalkerAsync(int mebibytes, int threads, string[] agentOptions, params string[] options)
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes, threads);
+        await using RunningAgent agent = await lab["b"].StartAgentAsync(agentOptions);
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, ["--pre-copy", .. options])).Expect(ExitCode.Moved, "moved");
+        await walker.VerifyAsync();
+        walker.AssertRanOn("a", "b");
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+        return report;
     }
 }

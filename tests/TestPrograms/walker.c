@@ -172,7 +172,7 @@ static int poll_command(const char *path, const char *answer_path, char *last_id
     return !quit;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     char log_path[256], command_path[256], answer_path[256], moved_path[256];
     char host[64], first_host[64], last_id[64] = "";
@@ -230,3 +230,5 @@ int main(int argc, char **argv)
         nanosleep(&pause, NULL);
     }
 }
+
+int main(int argc, char **argv) { return in_mid_page(run, argc, argv); }

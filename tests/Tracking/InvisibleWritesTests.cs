@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using PostCopy.Linux;
+using PostCopy.Pages;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tracking;
 

@@ -118,9 +118,10 @@ internal sealed partial class AgentSession
         }
 
         // With its first process a container ends; of a bare tree the others live on.
-        if (_initPid != 0 || _container.ProcessTree is not null)
+        IRestoreEngine engine = RestoreEngine.For(_container, _options);
+        if (_initPid != 0 || (_container.ProcessTree is not null && await engine.IsRunningAsync(_criu, CancellationToken.None).ConfigureAwait(false)))
         {
-            TakeOverMemory();
+            TakeOverMemory(engine);
         }
         else
         {
@@ -130,12 +131,12 @@ internal sealed partial class AgentSession
         _ = ((Func<Task>)(async () =>
         {
             await _record!.Restore.WaitForEndAsync().ConfigureAwait(false);
-            bool known = await RestoreEngine.For(_container, _options).IsRunningAsync(_criu, CancellationToken.None).ConfigureAwait(false);
+            bool known = await engine.IsRunningAsync(_criu, CancellationToken.None).ConfigureAwait(false);
             Post(new SessionEvent.RestoreEnded(known && _criu.Hook.MayHaveRun ? new ExitStatus(0, 0) : new ExitStatus(1, 0)));
         }))();
     }
 
-    private void TakeOverMemory()
+    private void TakeOverMemory(IRestoreEngine engine)
     {
         try
         {
@@ -156,15 +157,7 @@ internal sealed partial class AgentSession
         {
             AgentLog.CannotTakeOver(_logger, _criu!.Directory, e.Message);
             _errors.Add(e.Message);
-            if (_initPid != 0)
-            {
-                FreezerCgroup.Of(_initPid).Freeze();
-            }
-            else
-            {
-                // The keeper ends with the last task, and the first one is gone.
-                Post(new SessionEvent.ContainerDied());
-            }
+            engine.Freeze(_criu, _initPid);
         }
     }
 }

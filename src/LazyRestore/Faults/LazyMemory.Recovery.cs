@@ -38,7 +38,7 @@ internal sealed partial class LazyMemory
 
         List<ImagePid> lostChildren = FinishBatch(journal, spaces, held);
         // Before the first one is served: a task that forks right then must not get a number that another one has.
-        _lastId = spaces.Keys.Append(_lastId).Max();
+        _lastId = spaces.Keys.Concat(held.Keys).Append(_lastId).Max();
         foreach ((int id, (DumpedProcess process, OwedPages owed)) in spaces)
         {
             Userfaultfd uffd = held.GetValueOrDefault(id) ?? throw new InvalidDataException($"the keeper does not hold the userfaultfd of address space {id} (process {process.Pid})");

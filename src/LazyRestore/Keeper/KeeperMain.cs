@@ -141,11 +141,38 @@ public static class KeeperMain
             _agent = -1;
             _laterAgent?.Dispose();
             _laterAgent = null;
-            using EventJournal journal = EventJournal.Open(Path.Combine(directory, KeeperProtocol.JournalName));
-            if (_containerPid > 0 && journal.HasPendingFork)
+            if (_containerPid > 0 && MayLackAChild())
             {
                 // The agent died between the kernel's word of a fork and handing us the child's userfaultfd: what the child lacks would read as zeroes.
-                FreezerCgroup.Of(_containerPid).Freeze();
+                FreezeContainer();
+            }
+        }
+
+        private bool MayLackAChild()
+        {
+            try
+            {
+                using EventJournal journal = EventJournal.Open(Path.Combine(directory, KeeperProtocol.JournalName));
+                return journal.HasPendingFork;
+            }
+            catch (Exception e) when (e is IOException or InvalidDataException)
+            {
+                // Nobody can say.
+                return true;
+            }
+        }
+
+        /// <summary>By its first process, or, of a bare tree that has outlived that, by the cgroup it was restored into. To go on holding matters more.</summary>
+        private void FreezeContainer()
+        {
+            try
+            {
+                FreezerCgroup? ofFirst = Directory.Exists($"/proc/{_containerPid}") ? FreezerCgroup.TryOf(_containerPid) : null;
+                (ofFirst ?? FreezerCgroup.At(Path.GetDirectoryName(File.ReadLines(Path.Combine(directory, "freezer")).First())!)).Freeze();
+            }
+            catch (IOException e)
+            {
+                Console.Error.WriteLine($"postcopy keeper: what {directory} moved could not be frozen, and a child that was forked just now lacks pages: {e.Message}");
             }
         }
 

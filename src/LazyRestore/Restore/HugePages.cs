@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using PostCopy.Linux;
+using PostCopy.Pages;
 
 namespace PostCopy.Restore;
 
@@ -42,9 +43,9 @@ internal static unsafe partial class HugePages
         {
             using SafeFileHandle pidfd = new(Libc.pidfd_open(pid), ownsHandle: true);
             using SafeFileHandle pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
-            foreach ((ulong start, ulong end) in Mappings(pid).ToArray())
+            foreach (ProcessMapping mapping in ProcessMap.Of(pid).Where(static mapping => mapping is { IsPrivateAnonymous: true, IsReadable: true, IsWritable: true }))
             {
-                foreach ((ulong from, ulong to) in Filled(pagemap, start, end))
+                foreach ((ulong from, ulong to) in Filled(pagemap, mapping.Range.Start, mapping.Range.EndExclusive))
                 {
                     ulong first = (from + size - 1) / size * size;
                     if (first + size > to)
@@ -59,24 +60,9 @@ internal static unsafe partial class HugePages
                 }
             }
         }
-        catch (IOException) when (!Directory.Exists($"/proc/{pid}"))
+        catch (IOException) when (TaskTree.HasEnded(pid))
         {
             // It has ended.
-        }
-    }
-
-    /// <summary>Private anonymous memory: what travels lazily.</summary>
-    private static IEnumerable<(ulong Start, ulong End)> Mappings(int pid)
-    {
-        foreach (string line in File.ReadLines($"/proc/{pid}/maps"))
-        {
-            // proc_pid_maps(5): address perms offset dev inode [path]
-            string[] fields = line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries);
-            if (fields[1].StartsWith("rw-p", StringComparison.Ordinal) && fields[4] == "0" && (fields.Length == 5 || fields[5] == "[heap]" || fields[5].StartsWith("[anon", StringComparison.Ordinal)))
-            {
-                string[] bounds = fields[0].Split('-');
-                yield return (ulong.Parse(bounds[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture), ulong.Parse(bounds[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture));
-            }
         }
     }
 

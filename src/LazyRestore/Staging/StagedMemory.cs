@@ -37,6 +37,13 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
         ulong number = StagedRegion.NumberOf(address);
         if (!regions.TryGetValue(number, out StagedRegion? region))
         {
+            // Zero pages take nothing else: a source must not fill this host with indexes of them.
+            if (!budget.TryReserve(StagedRegion.IndexBytes))
+            {
+                return false;
+            }
+
+            _reserved += StagedRegion.IndexBytes;
             regions.Add(number, region = new StagedRegion(number));
         }
 
@@ -65,14 +72,13 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
             return;
         }
 
-        ulong last = StagedRegion.NumberOf(range.EndExclusive - 1);
-        foreach ((ulong number, StagedRegion region) in regions)
+        ulong first = StagedRegion.NumberOf(range.Start), last = StagedRegion.NumberOf(range.EndExclusive - 1);
+        // Most ranges are within few regions; one that is not may be as wide as the address space, and hold no more than there are.
+        IEnumerable<StagedRegion> touched = last - first < (ulong)regions.Count
+            ? RegionsOf(regions, first, last)
+            : regions.Where(entry => entry.Key >= first && entry.Key <= last).Select(static entry => entry.Value);
+        foreach (StagedRegion region in touched)
         {
-            if (number < StagedRegion.NumberOf(range.Start) || number > last)
-            {
-                continue;
-            }
-
             PageRange part = range.Intersect(new PageRange(region.AddressOf(0), StagedRegion.Pages));
             for (int page = StagedRegion.PageOf(part.Start), end = page + (int)part.PageCount; page < end; page++)
             {
@@ -183,6 +189,17 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
         _slabs.Clear();
         budget.Release(_reserved);
         _reserved = 0;
+    }
+
+    private static IEnumerable<StagedRegion> RegionsOf(SortedDictionary<ulong, StagedRegion> regions, ulong first, ulong last)
+    {
+        for (ulong number = first; number <= last; number++)
+        {
+            if (regions.TryGetValue(number, out StagedRegion? region))
+            {
+                yield return region;
+            }
+        }
     }
 
     /// <summary>Whether a page lies right behind others that begin at a slot; zero pages follow each other.</summary>

@@ -12,6 +12,9 @@ internal sealed class StagedRegion(ulong number)
     internal const int Zero = -1;
     private const int PagesShift = 9;
 
+    /// <summary>What it takes itself: a slot's number and a bit for each page, and some.</summary>
+    internal const long IndexBytes = (Pages * sizeof(int)) + (Pages / 8) + 192;
+
     private readonly int[] _slots = new int[Pages];
     private readonly ulong[] _valid = new ulong[Pages / 64];
 

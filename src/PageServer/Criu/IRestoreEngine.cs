@@ -14,6 +14,11 @@ internal interface IRestoreEngine
     /// <summary>Whether a restore whose end was not seen, by a process that is dead now, left a running copy.</summary>
     Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation);
 
+    /// <summary>Holds a running copy that must not go on; whoever finds it so decides.</summary>
+    /// <param name="criu">The restore's session.</param>
+    /// <param name="initPid">The copy's first process; 0 when it is gone and others live on.</param>
+    void Freeze(CriuSession criu, int initPid);
+
     /// <summary>Removes what is left of a copy that must not run. No error when nothing is.</summary>
     Task RemoveAsync(CriuSession criu, CancellationToken cancellation);
 

@@ -260,6 +260,7 @@ internal sealed class FrozenDump : IDisposable
 
     private void Hold(int initPid)
     {
+        _ = Images.StackPointerPages.MakeLazy(Images.ImageDirectory.Open(_imageDirectory));
         int root = _request.ContainerId is null ? _request.RootPid : initPid;
         Dictionary<Memory.ImagePid, int> tasks = TaskTree.Map(root);
         if (_request.ContainerId is null)

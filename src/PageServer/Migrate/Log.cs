@@ -22,4 +22,7 @@ internal static partial class Log
 
     [LoggerMessage(1105, LogLevel.Warning, "session {Session}: {Subject} holds {Here} MiB here and will hold {There} MiB there: pages that its processes share (by fork, or KSM) are each one's own once moved")]
     internal static partial void MemoryGrows(ILogger logger, string session, string subject, ulong here, ulong there);
+
+    [LoggerMessage(1106, LogLevel.Warning, "session {Session}: CRIU wrote {MiB} MiB of {Subject} to its images while everything stood still, because a thread's stack pointer was at the start of a page; they are lazy all the same")]
+    internal static partial void WasKeptBack(ILogger logger, string session, ulong miB, string subject);
 }

@@ -253,7 +253,14 @@ internal sealed partial class MigrationRun : IDisposable
     /// <summary>What the images owe, who of the frozen tasks has it, and what else must be known of them while they exist.</summary>
     private void ReadDump(int initPid)
     {
-        OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
+        ImageSet images = ImageDirectory.Open(_criu!.ImageDirectory);
+        if (StackPointerPages.MakeLazy(images) is > 0 and var pages)
+        {
+            Log.WasKeptBack(_logger, _session.Name, PageSize.ToBytes(pages) >> 20, _engine.Subject);
+            images = ImageDirectory.Open(_criu.ImageDirectory);
+        }
+
+        OwedMemory owed = OwedMemory.From(images);
         Dictionary<ImagePid, int> tasks = TaskTree.Map(initPid);
         _tasksByPid = tasks;
         _tasks = [.. tasks.Values];

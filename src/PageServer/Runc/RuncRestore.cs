@@ -21,6 +21,8 @@ internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : 
     public async Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation) =>
         await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" };
 
+    public void Freeze(CriuSession criu, int initPid) => FreezerCgroup.Of(initPid).Freeze();
+
     public async Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {
         // A runc that was killed in its restore leaves the bundle's root mounted here, and runc delete removes files without looking through what they

@@ -1,3 +1,5 @@
+using PostCopy.Pages;
+
 namespace PostCopy.Tracking;
 
 /// <summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using PostCopy.Pages;
 
 namespace PostCopy.Tracking;
 

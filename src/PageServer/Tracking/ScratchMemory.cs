@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using PostCopy.Memory;
+using PostCopy.Pages;
 
 namespace PostCopy.Tracking;
 

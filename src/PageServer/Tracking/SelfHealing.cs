@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.Intrinsics.X86;
+using PostCopy.Pages;
 
 namespace PostCopy.Tracking;
 

@@ -1,5 +1,6 @@
 using PostCopy.Linux;
 using PostCopy.Memory;
+using PostCopy.Pages;
 
 namespace PostCopy.Tracking;
 

@@ -54,6 +54,8 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
         return Task.FromResult(Directory.Exists(freezer.Directory) && freezer.Processes().Count > 0);
     }
 
+    public void Freeze(CriuSession criu, int initPid) => CgroupOf(criu).Freezer.Freeze();
+
     public async Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {
         TreeCgroup cgroup = CgroupOf(criu);

@@ -83,11 +83,21 @@ public sealed class BareTreeTests
         await using Lab lab = await Lab.UpAsync("a", "b");
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
         Storm storm = await Storm.StartBareAsync(lab, lab["a"], seed: 13, "fork");
-        await lab["b"].RunAsync("sh", "-c", $"echo {storm.Pid - 1} >/proc/sys/kernel/ns_last_pid; setsid sleep 300 </dev/null >/dev/null 2>&1 &");
+        // A thread of the agent's may get the number first, and end.
+        const string takePid = """
+            for try in $(seq 100); do
+                echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
+                setsid sleep 300 </dev/null >/dev/null 2>&1 &
+                [ $! = $1 ] && exit 0
+                kill $!
+            done
+            exit 1
+            """;
+        await lab["b"].RunAsync("sh", "-c", takePid, "sh", $"{storm.Pid}");
         await using Migration migration = Migration.StartProcess(lab, lab["a"], storm.Pid, agent);
         MigrationResult result = await migration.WaitAsync();
         result.Expect(ExitCode.Cannot, "refused");
-        Assert.Contains($"pid {storm.Pid}", result.Error, StringComparison.Ordinal);
+        Assert.True(result.Error.Contains($"pid {storm.Pid}", StringComparison.Ordinal), $"it should have named pid {storm.Pid}: {result.Command}");
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a");
     }

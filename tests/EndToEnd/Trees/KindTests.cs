@@ -69,4 +69,21 @@ public sealed class KindTests
         storm.Log.AssertRanOn("a", "b");
         await storm.Container.RemoveFromAsync(lab["b"]);
     }
+
+    [SkippableFact]
+    public async Task A_stack_pointer_at_the_start_of_a_page_keeps_no_memory_back()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Storm storm = await Storm.StartAsync(lab, lab["a"], seed: 21, "border");
+        MigrationResult result = await Migration.RunAsync(lab, lab["a"], storm.Container, agent);
+        MigrationReport report = result.Expect(ExitCode.Moved, "moved");
+        Assert.Contains("a thread's stack pointer was at the start of a page", result.Error, StringComparison.Ordinal);
+        Assert.True(report.Pages.Total >= 4096, $"{report.Pages}");
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+        await storm.Container.RemoveFromAsync(lab["b"]);
+    }
 }

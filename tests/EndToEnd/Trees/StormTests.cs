@@ -16,7 +16,7 @@ public sealed class StormTests(Xunit.Abstractions.ITestOutputHelper output)
     private static readonly string[] Everything =
     [
         "threads", "fork", "cow", "exec", "vfork", "shell", "exits", "zombies", "mremap", "unmap", "madvise", "protect", "arena", "gc", "fresh", "stacks",
-        "locked", "shared", "files", "huge", "nohuge", "ksm", "sparse", "zero", "seccomp",
+        "locked", "shared", "files", "huge", "nohuge", "ksm", "sparse", "zero", "seccomp", "border",
     ];
 
     [SkippableTheory]

@@ -2,6 +2,7 @@
 #include "storm.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
@@ -219,4 +220,35 @@ void do_seccomp(struct worker *w)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         fail(w, "seccomp: %s", strerror(errno));
     churn(w, &r);
+}
+
+// Sleeps with the stack pointer right there.
+static void sleep_on(void *top, struct timespec pause)
+{
+    long result;
+    __asm__ volatile("mov %%rsp, %%rbx\n\tmov %[top], %%rsp\n\tsyscall\n\tmov %%rbx, %%rsp"
+                     : "=a"(result)
+                     : "0"((long)SYS_nanosleep), "D"(&pause), "S"(0L), [top] "r"(top)
+                     : "rbx", "rcx", "r11", "memory");
+}
+
+static void *sleep_on_border(void *argument)
+{
+    struct worker own = *(struct worker *)argument;
+    uint8_t *stack = map_checked(&own, NULL, 16 * PAGE, PROT_READ | PROT_WRITE, 0);
+    while (!shared->stop)
+        sleep_on(stack + 8 * PAGE, (struct timespec){0, 200000000});
+    return NULL;
+}
+
+// A stack pointer at the very start of a page: CRIU takes all memory of the process for the page that it is in.
+void do_border(struct worker *w)
+{
+    pthread_t sleeper;
+    struct region r = region_make(w, 4096, 0);
+    region_fill(w, &r);
+    if (pthread_create(&sleeper, NULL, sleep_on_border, w) != 0)
+        fail(w, "pthread_create");
+    churn(w, &r);
+    pthread_join(sleeper, NULL);
 }

@@ -1,7 +1,7 @@
 using System.Globalization;
 using PostCopy.Memory;
 
-namespace PostCopy.Tracking;
+namespace PostCopy.Pages;
 
 /// <summary>One line of <c>/proc/PID/maps</c> (proc_pid_maps(5)).</summary>
 internal readonly record struct ProcessMapping(PageRange Range, bool IsReadable, bool IsWritable, bool IsExecutable, bool IsPrivate, ulong Inode, string Name)
