@@ -126,10 +126,17 @@ internal sealed class Scene : IAsyncDisposable
         ]);
     }
 
-    internal Task<CommandResult> RestoreAsync(string host = "b") => Lab[host].TryAsync(_kind == Kind.Runc
-        ? Container.DetachedRunc($"{Lab.Shared}/runc-restore-{host}.log", ["restore", "-d", "--lazy-pages", "--image-path", Images, "--work-path", WorkOf(host),
-            "--bundle", Program.Bundle, Program.ContainerId])
-        : ["criu", "restore", "-d", "--lazy-pages", "-D", Images, "-W", WorkOf(host), "-o", "restore.log", "-v4"]);
+    internal async Task<CommandResult> RestoreAsync(string host = "b")
+    {
+        CommandResult result = await Lab[host].TryAsync(_kind == Kind.Runc
+            ? Container.DetachedRunc($"{Lab.Shared}/runc-restore-{host}.log", ["restore", "-d", "--lazy-pages", "--image-path", Images, "--work-path", WorkOf(host),
+                "--bundle", Program.Bundle, Program.ContainerId])
+            : ["criu", "restore", "-d", "--lazy-pages", "-D", Images, "-W", WorkOf(host), "-o", "restore.log", "-v4"]);
+        string log = $"{WorkOf(host)}/restore.log";
+        return result.ExitCode != 0 && File.Exists(log)
+            ? result with { Error = $"{result.Error}\n{string.Join('\n', File.ReadLines(log).Where(static line => line.Contains("Error (", StringComparison.Ordinal)))}" }
+            : result;
+    }
 
     internal string WorkOf(string host)
     {

@@ -22,8 +22,8 @@ public sealed class WorkingTreesTests(Xunit.Abstractions.ITestOutputHelper outpu
         Images,
     }
 
-    private const string Processes = "threads fork cow exec shell exits zombies stacks fresh";
-    private const string Mappings = "fork exits mremap unmap madvise protect arena gc huge sparse";
+    private const string Processes = "threads fork cow exec shell late-exits zombies stacks fresh";
+    private const string Mappings = "fork late-exits mremap unmap madvise protect arena gc huge sparse";
     private const string Everything = Processes + " mremap unmap madvise protect arena gc locked files huge nohuge ksm sparse zero seccomp";
 
     [SkippableTheory]

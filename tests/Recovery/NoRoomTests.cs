@@ -53,6 +53,7 @@ public sealed class NoRoomTests
     {
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
+        await Condition.WaitAsync(() => scene.Walker.ReadLog()[^1].Host == "b", TimeSpan.FromSeconds(20), "a sign of life from the destination");
         // Of cgroup v2 or v1, whichever limits memory; never of the root.
         await scene.Lab["b"].RunAsync("bash", "-c", """
             pid=$(runc state walker | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')

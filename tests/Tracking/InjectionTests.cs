@@ -13,8 +13,7 @@ public sealed class InjectionTests(ITestOutputHelper output)
     /// <summary>An injector that was not killed before is killed after so long at the latest; its start alone takes a good part of that.</summary>
     private const int LongestLifeMs = 60;
 
-    // Not "signals": a target with a busy timer is sometimes given up after some seconds, and then left out of the pre-copy.
-    public static TheoryData<string> Modes => ["compute", "sleep", "read", "own-stack", "filtered"];
+    public static TheoryData<string> Modes => ["compute", "sleep", "signals", "read", "own-stack", "filtered"];
 
     [SkippableTheory]
     [MemberData(nameof(Modes))]

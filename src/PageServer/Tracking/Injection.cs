@@ -104,6 +104,8 @@ internal static class Injection
     {
         private SelfHealing? _healing;
         private bool _isStopped;
+        private bool _hasCalled;
+        private bool _blocksSignals;
 
         internal void Stop(TimeSpan patience)
         {
@@ -145,41 +147,71 @@ internal static class Injection
 
         internal long Call(ulong number, ulong argument)
         {
+            _hasCalled = true;
             Ptrace.SetRegisters(tid, _healing!.Calling(number, argument));
-            RunTo(Ptrace.SyscallStop);
-            RunTo(Ptrace.SyscallStop);
+            if (_healing.SignalMask is not null && !_blocksSignals)
+            {
+                // Its way back restores the mask. Were a signal delivered before that, the interrupted call would not know of it and wait for another one.
+                Ptrace.SetSignalMask(tid, ulong.MaxValue);
+                _blocksSignals = true;
+            }
+
+            if (!TryRunTo(Ptrace.SyscallStop, Ptrace.PTRACE_SYSCALL) || !TryRunTo(Ptrace.SyscallStop, Ptrace.PTRACE_SYSCALL))
+            {
+                throw new SignalCameException();
+            }
+
             return unchecked((long)Ptrace.GetRegisters(tid).rax);
         }
 
+        /// <summary>Lets it go as if it had never been stopped: from a stop before which no signal is delivered, and behind which the kernel decides about the interrupted call.</summary>
         internal void Continue()
         {
-            if (_isStopped)
-            {
-                if (_healing is not null)
-                {
-                    Ptrace.SetRegisters(tid, _healing.Continued);
-                }
-
-                Ptrace.Resume(Ptrace.PTRACE_DETACH, tid, 0);
-                _isStopped = false;
-            }
-        }
-
-        private void RunTo(int stop)
-        {
-            Ptrace.Resume(Ptrace.PTRACE_SYSCALL, tid, 0);
-            int status = Wait(StopPatience);
-            if (status >> 8 == stop)
+            if (!_isStopped)
             {
                 return;
             }
 
-            // A signal, or a stop by job control: from here the kernel does with the interrupted call what it always does.
-            int signal = status >> 8 & 0xff;
-            Ptrace.SetRegisters(tid, _healing!.Original);
-            Ptrace.Resume(Ptrace.PTRACE_DETACH, tid, status >> 16 == Ptrace.PTRACE_EVENT_STOP ? 0 : signal);
+            if (_hasCalled)
+            {
+                Ptrace.Interrupt(tid);
+            }
+
+            if (!_hasCalled || TryRunTo(Ptrace.EventStop, Ptrace.PTRACE_CONT))
+            {
+                LetGo(signal: 0);
+            }
+        }
+
+        private void LetGo(int signal)
+        {
+            if (_blocksSignals)
+            {
+                // First: with its registers as they were nothing else would.
+                Ptrace.SetSignalMask(tid, _healing!.SignalMask!.Value);
+            }
+
+            if (_hasCalled)
+            {
+                Ptrace.SetRegisters(tid, _healing!.Original);
+            }
+
+            Ptrace.Resume(Ptrace.PTRACE_DETACH, tid, signal);
             _isStopped = false;
-            throw new SignalCameException();
+        }
+
+        /// <summary>False when a signal, or a stop by job control, was first: then it has been let go, and the kernel does with the interrupted call what it always does.</summary>
+        private bool TryRunTo(int stop, nint request)
+        {
+            Ptrace.Resume(request, tid, 0);
+            int status = Wait(StopPatience);
+            if (status >> 8 == stop)
+            {
+                return true;
+            }
+
+            LetGo(status >> 16 == Ptrace.PTRACE_EVENT_STOP ? 0 : status >> 8 & 0xff);
+            return false;
         }
 
         private int Wait(TimeSpan patience)

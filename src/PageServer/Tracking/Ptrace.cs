@@ -18,6 +18,7 @@ internal static unsafe partial class Ptrace
     internal const nint PTRACE_INTERRUPT = 0x4207;
     internal const nint PTRACE_GETREGSET = 0x4204;
     internal const nint PTRACE_GETSIGMASK = 0x420a;
+    internal const nint PTRACE_SETSIGMASK = 0x420b;
     internal const nint PTRACE_O_TRACESYSGOOD = 1;
     internal const nint PTRACE_O_SUSPEND_SECCOMP = 0x200000;
     internal const int PTRACE_EVENT_STOP = 128;
@@ -26,10 +27,19 @@ internal static unsafe partial class Ptrace
     /// <summary>A stop at a system call, told apart by PTRACE_O_TRACESYSGOOD.</summary>
     internal const int SyscallStop = SIGTRAP | 0x80;
 
+    /// <summary>The stop that <see cref="Interrupt"/> asks for.</summary>
+    internal const int EventStop = SIGTRAP | PTRACE_EVENT_STOP << 8;
+
     private const nint PTRACE_SECCOMP_GET_FILTER = 0x420c;
     private const nint NT_X86_XSTATE = 0x202;
+    private const int P_PID = 1;
     private const int WNOHANG = 1;
+    private const int WSTOPPED = 2;
+    private const int WEXITED = 4;
+    private const int WNOWAIT = 0x01000000;
     private const int __WALL = 0x40000000;
+    private const int CLD_TRAPPED = 4;
+    private const int CLD_STOPPED = 5;
     private const nint SYS_pidfd_getfd = 438;
 
     internal static void Seize(int tid, nint options) => Check(ptrace(PTRACE_SEIZE, tid, 0, options), "PTRACE_SEIZE", tid);
@@ -55,6 +65,9 @@ internal static unsafe partial class Ptrace
         Check(ptrace(PTRACE_GETSIGMASK, tid, sizeof(ulong), (nint)(&mask)), "PTRACE_GETSIGMASK", tid);
         return mask;
     }
+
+    /// <summary>Has the thread block these signals from now on, whatever the system call that it is in wanted to restore.</summary>
+    internal static void SetSignalMask(int tid, ulong mask) => Check(ptrace(PTRACE_SETSIGMASK, tid, sizeof(ulong), (nint)(&mask)), "PTRACE_SETSIGMASK", tid);
 
     /// <summary>The floating-point and vector registers, in the form of XSAVE. Returns the bytes.</summary>
     internal static int GetExtendedState(int tid, Span<byte> state)
@@ -91,22 +104,29 @@ internal static unsafe partial class Ptrace
         }
     }
 
-    /// <summary>A change of the tracee's state if there is one; false if there is none yet.</summary>
+    /// <summary>
+    /// The tracee's stop, or its end, in the form of waitpid(2), if there is one; false if there is none yet. A stop is looked at and not taken: the kernel forgets the
+    /// signal of one that was (kernel/exit.c, wait_task_stopped), and were the tracer to die before it says what becomes of the signal, the tracee would never get it.
+    /// </summary>
     internal static bool TryWait(int tid, out int status)
     {
-        int seen;
-        int result;
-        while ((result = waitpid(tid, &seen, WNOHANG | __WALL)) < 0 && LinuxException.LastErrno == Errno.EINTR)
+        SignalInformation seen = default;
+        while (waitid(P_PID, tid, &seen, WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
         {
+            if (LinuxException.LastErrno != Errno.EINTR)
+            {
+                throw LinuxException.Last($"waitid of tracee {tid}");
+            }
         }
 
-        status = seen;
-        return result switch
+        status = seen.si_status << 8 | 0x7f;
+        if (seen.si_pid != 0 && seen.si_code is not (CLD_TRAPPED or CLD_STOPPED))
         {
-            0 => false,
-            < 0 => throw LinuxException.Last($"waitpid of tracee {tid}"),
-            _ => true,
-        };
+            // Its parent waits for us to have seen this.
+            _ = waitpid(tid, out status, WNOHANG | __WALL);
+        }
+
+        return seen.si_pid != 0;
     }
 
     /// <summary>A duplicate of another process's descriptor; negative when there is none of this number or it may not be had.</summary>
@@ -147,10 +167,27 @@ internal static unsafe partial class Ptrace
     private static partial nint ptrace(nint request, nint pid, nint address, nint data);
 
     [LibraryImport("libc", SetLastError = true)]
-    private static partial int waitpid(int pid, int* status, int options);
+    private static partial int waitpid(int pid, out int status, int options);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int waitid(int type, int id, SignalInformation* information, int options);
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial nint process_vm_writev(int pid, Libc.iovec* local, nuint localCount, Libc.iovec* remote, nuint remoteCount, nuint flags);
+
+    /// <summary>siginfo_t of a child's change of state (sigaction(2)), of x86-64.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 128)]
+    private struct SignalInformation
+    {
+        [FieldOffset(8)]
+        internal int si_code;
+
+        [FieldOffset(16)]
+        internal int si_pid;
+
+        [FieldOffset(24)]
+        internal int si_status;
+    }
 
     /// <summary>struct user_regs_struct of x86-64 (sys/user.h).</summary>
     [StructLayout(LayoutKind.Sequential)]

@@ -52,19 +52,19 @@ internal sealed class SelfHealing
     private readonly Gadgets _gadgets;
     private readonly ulong _chain;
 
-    private SelfHealing(Gadgets gadgets, Ptrace.UserRegisters original, Ptrace.UserRegisters continued, ulong chain)
+    private SelfHealing(Gadgets gadgets, Ptrace.UserRegisters original, ulong? signalMask, ulong chain)
     {
         _gadgets = gadgets;
         Original = original;
-        Continued = continued;
+        SignalMask = signalMask;
         _chain = chain;
     }
 
     /// <summary>As it was stopped: for stops in which the kernel itself restarts what was interrupted.</summary>
     internal Ptrace.UserRegisters Original { get; }
 
-    /// <summary>As it goes on from user mode: what was interrupted is begun anew by its own instruction.</summary>
-    internal Ptrace.UserRegisters Continued { get; }
+    /// <summary>The signals that it blocks when it is back; null when its way back leaves them alone.</summary>
+    internal ulong? SignalMask { get; }
 
     private static int MaxFrameBytes(int extendedStateBytes) => extendedStateBytes + UcontextBytes + SiginfoBytes + ChainBytes + 256;
 
@@ -117,7 +117,7 @@ internal sealed class SelfHealing
         ReadOnlySpan<ulong> chain = [gadgets.PopRdi, original.rdi, gadgets.PopRax, SYS_restart_syscall, gadgets.ReturnFar, continued.rip];
         ulong start = original.rsp - gadgets.FarBytes - (ulong)(chain.Length * sizeof(ulong));
         return stack.Range.Contains(start) && Ptrace.TryWrite(tid, start, System.Runtime.InteropServices.MemoryMarshal.AsBytes(chain))
-            ? new SelfHealing(gadgets, original, continued, start)
+            ? new SelfHealing(gadgets, original, signalMask: null, start)
             : null;
     }
 
@@ -139,9 +139,10 @@ internal sealed class SelfHealing
         Put(bytes, 0, gadgets.PopRax);
         Put(bytes, 8, SYS_rt_sigreturn);
         Put(bytes, 16, gadgets.SyscallReturn);
-        WriteContext(bytes[ChainBytes..], continued, Ptrace.GetSignalMask(tid), fpstate);
+        ulong mask = Ptrace.GetSignalMask(tid);
+        WriteContext(bytes[ChainBytes..], continued, mask, fpstate);
         extended.CopyTo(bytes[(int)(fpstate - start)..]);
-        return Ptrace.TryWrite(tid, start, frame) ? new SelfHealing(gadgets, original, continued, start) : null;
+        return Ptrace.TryWrite(tid, start, frame) ? new SelfHealing(gadgets, original, mask, start) : null;
     }
 
     private static void WriteContext(Span<byte> context, in Ptrace.UserRegisters r, ulong signalMask, ulong fpstate)

@@ -252,7 +252,7 @@ static pid_t sleeper(struct worker *w)
 }
 
 // Children that end one after the other without ever having touched what they are owed.
-void do_exits(struct worker *w)
+static void end_children(struct worker *w, long patience_us)
 {
     pid_t child[MANY];
     for (unsigned i = 0; i < MANY; i++)
@@ -262,6 +262,8 @@ void do_exits(struct worker *w)
         pause_us(20000);
         if (shared->moves == moves)
             continue;
+        pause_us(patience_us);
+        patience_us = 0;
         unsigned i = (unsigned)below(w, MANY);
         int status;
         kill(child[i], SIGKILL);
@@ -274,6 +276,11 @@ void do_exits(struct worker *w)
         waitpid(child[i], NULL, 0);
     }
 }
+
+void do_exits(struct worker *w) { end_children(w, 0); }
+
+// CRIU lets the processes that it has restored go one by one, and fails when one that it has not let go ends.
+void do_late_exits(struct worker *w) { end_children(w, 1000000); }
 
 // Zombies move as well, with their exit codes.
 void do_zombies(struct worker *w)

@@ -63,7 +63,7 @@ void page_expect(struct worker *w, const void *page, uint64_t label, const char 
 
 // --- the workers
 typedef void work(struct worker *w);
-work do_threads, do_fork, do_cow, do_exec, do_vfork, do_shell, do_exits, do_zombies;      // processes.c
+work do_threads, do_fork, do_cow, do_exec, do_vfork, do_shell, do_exits, do_late_exits, do_zombies;      // processes.c
 work do_mremap, do_unmap, do_madvise, do_protect;                               // mappings.c
 work do_arena, do_gc, do_fresh, do_stacks;                                      // heaps.c
 work do_locked, do_shared, do_files, do_huge, do_nohuge, do_hugetlb, do_ksm;    // kinds.c
