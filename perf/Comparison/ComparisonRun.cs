@@ -1,3 +1,4 @@
+using PostCopy.Perf.Support;
 using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Perf.Comparison;
@@ -27,6 +28,7 @@ internal static class ComparisonRun
             Console.Error.WriteLine("perf: something else keeps this machine busy: the numbers will be noisy");
         }
 
+        using FreeMemory kept = FreeMemory.Keep();
         Dictionary<string, IReadOnlyList<Row>> rows = [];
         await using (Mover? mover = parts.Any(static part => part is Containers or Large or Links or Policies or DropIn) ? await Mover.UpAsync() : null)
         {

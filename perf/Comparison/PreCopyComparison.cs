@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using PostCopy.Perf.Support;
 using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Perf.Comparison;
@@ -18,6 +19,7 @@ internal sealed class PreCopyComparison(bool quick)
     /// <summary>Prints a table as it goes. Exit code 0 when every container survived.</summary>
     public async Task<int> RunAsync()
     {
+        using FreeMemory kept = FreeMemory.Keep();
         Console.WriteLine($"{Machine.Describe()}\n");
         Console.WriteLine("| program | link | measure | post-copy | pre-copy | goal |");
         Console.WriteLine("|---|---|---|---:|---:|---|");
