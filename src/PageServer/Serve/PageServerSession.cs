@@ -24,6 +24,15 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     /// <summary>A pushed frame, its checksum included, fits into one block of the pipe.</summary>
     private readonly int _pagesPerPush = ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0);
 
+    /// <summary>
+    /// Pages of a pushed frame while faults come: to read, send, receive and install a whole one keeps both CPUs of a small machine in the kernel for parts of a
+    /// millisecond each, and with them the threads that a fault needs.
+    /// </summary>
+    private const int PagesPerPushBetweenFaults = 64;
+
+    /// <summary>Frames that are so short behind a fault, 128 MiB: a program that faults at all does so more often. Then long ones are cheaper for all.</summary>
+    private const int ShortFramesBehindFault = 512;
+
     private ulong _zeroPages;
     private ulong _pushedPages;
     private ulong _pushedFrames;
@@ -86,8 +95,19 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     internal async Task PushAsync(PipeWriter output, CancellationToken cancellation)
     {
         ulong sequence = 0;
-        while (plan.TryTake(_pagesPerPush, out ImagePid pid, out PageRange run))
+        ulong requests = 0;
+        // Faults are to be expected right behind the restore.
+        int shortFrames = ShortFramesBehindFault;
+        while (true)
         {
+            ulong now = plan.Requests;
+            shortFrames = now != requests ? ShortFramesBehindFault : Math.Max(0, shortFrames - 1);
+            requests = now;
+            if (!plan.TryTake(shortFrames > 0 ? PagesPerPushBetweenFaults : _pagesPerPush, out ImagePid pid, out PageRange run))
+            {
+                break;
+            }
+
             WritePages(output, ++sequence, pid, run);
             Interlocked.Exchange(ref _pushedFrames, sequence);
             Interlocked.Add(ref _pushedPages, run.PageCount);

@@ -10,12 +10,16 @@ namespace PostCopy.Serve;
 internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
 {
     private readonly Lock _lock = new();
+    private ulong _requests;
     private ulong _demanded;
     private ulong _resent;
     private HottestFirst? _first;
 
     /// <summary>Pages owed at the start.</summary>
     internal ulong TotalPages => unsent.Total;
+
+    /// <summary>Requests of the demand lane so far.</summary>
+    internal ulong Requests => Volatile.Read(ref _requests);
 
     /// <summary>The name of the policy in force.</summary>
     internal string PolicyName => policy.Name;
@@ -83,6 +87,7 @@ internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
             }
 
             ulong fresh = unsent.MarkSent(space, range);
+            _requests++;
             _demanded += fresh;
             _resent += range.PageCount - fresh;
             policy.OnFault(space, range.Start);
