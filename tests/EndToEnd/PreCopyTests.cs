@@ -62,6 +62,24 @@ public sealed class PreCopyTests
     }
 
     [SkippableFact]
+    public async Task A_bare_trees_memory_is_copied_before_the_freeze_too()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Storm storm = await Storm.StartBareAsync(lab, lab["a"], seed: 23, "threads", "fork", "cow", "zero");
+        await using Migration migration = Migration.StartProcess(lab, lab["a"], storm.Pid, agent, "--pre-copy");
+        MigrationReport report = (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        Assert.Empty(report.Errors);
+        Assert.True(report.Pages.Staged > report.Pages.Total / 2, $"{report.Pages.Staged} of {report.Pages.Total} pages were there at the freeze");
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
+    [SkippableFact]
     public async Task A_writer_faster_than_the_link_moves_all_the_same()
     {
         MigrationReport report = await MoveWalkerAsync(16, threads: 4, agentOptions: [], "--max-rate", "4", "--max-pre-copy", "30");

@@ -106,11 +106,26 @@ public sealed class MemoryTests
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 1024, contents: "mostly-zero");
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 2048, contents: "mostly-zero");
         MigrationReport report = (await Migration.RunAsync(lab, lab["a"], walker.Container, agent)).Expect(ExitCode.Moved, "moved");
         Assert.True(report.Pages.Zero > report.Pages.Total * 9 / 10, $"{report.Pages}");
-        Assert.InRange(report.BytesOnWire, 0, 96L << 20);
+        Assert.InRange(report.BytesOnWire, 0, 192L << 20);
         await walker.VerifyAsync();
         walker.AssertRanOn("a", "b");
+    }
+
+    [SkippableFact]
+    public async Task Two_gibibytes_here_and_there_in_sixty_four_move()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        Storm storm = await Storm.StartAsync(lab, lab["a"], seed: 22, "wide");
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], storm.Container, agent)).Expect(ExitCode.Moved, "moved");
+        Assert.InRange(report.Pages.Total, 2048 * 256, 2048 * 256 + 1024);
+        await storm.WaitForRoundsAsync(3);
+        await storm.FinishAsync();
+        storm.Log.AssertRanOn("a", "b");
+        await storm.Container.RemoveFromAsync(lab["b"]);
     }
 }

@@ -165,30 +165,45 @@ void do_ksm(struct worker *w)
     churn(w, &r);
 }
 
-// An address space far larger than any memory, with a little in it here and there.
-void do_sparse(struct worker *w)
+// So many pages of each of these many places in an address space far larger than any memory.
+#define WIDE_PLACES 2048u
+#define WIDE_STRIDE ((64ull << 30) / WIDE_PLACES)
+
+static void wide_write(uint8_t *place, uint64_t pages, uint64_t label)
 {
-    const uint64_t bytes = 64ull << 30, count = 2048;
-    uint8_t *start = map_checked(w, NULL, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
-    uint64_t *label = calloc(count, sizeof *label), stride = bytes / count;
-    for (uint64_t i = 0; i < count; i++)
-        page_write(start + i * stride, label[i] = next_random(w) | 1);
+    for (uint64_t page = 0; page < pages; page++)
+        page_write(place + page * PAGE, label + page);
+}
+
+static void wide(struct worker *w, uint64_t pages)
+{
+    uint8_t *start = map_checked(w, NULL, WIDE_PLACES * WIDE_STRIDE, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+    uint64_t *label = calloc(WIDE_PLACES, sizeof *label);
+    for (uint64_t i = 0; i < WIDE_PLACES; i++)
+        wide_write(start + i * WIDE_STRIDE, pages, label[i] = next_random(w) | 1);
     while (running(w)) {
         for (unsigned n = 0; n < 8; n++) {
-            uint64_t i = below(w, count);
-            page_expect(w, start + i * stride, label[i], "a page in the wide");
-            page_expect(w, start + i * stride + (1 + below(w, stride / PAGE - 1)) * PAGE, 0, "nothing in the wide");
+            uint64_t i = below(w, WIDE_PLACES), page = below(w, pages);
+            uint8_t *place = start + i * WIDE_STRIDE;
+            page_expect(w, place + page * PAGE, label[i] + page, "a page in the wide");
+            page_expect(w, place + (pages + below(w, WIDE_STRIDE / PAGE - pages)) * PAGE, 0, "nothing in the wide");
         }
-        uint64_t i = below(w, count);
-        page_write(start + i * stride, label[i] = next_random(w) | 1);
+        uint64_t i = below(w, WIDE_PLACES);
+        wide_write(start + i * WIDE_STRIDE, pages, label[i] = next_random(w) | 1);
         // Pages of zeroes that were only read are given back, or the wide would fill up.
         if (w->rounds % 64 == 0)
-            for (i = 0; i < count; i++)
-                madvise(start + i * stride + PAGE, stride - PAGE, MADV_DONTNEED);
+            for (i = 0; i < WIDE_PLACES; i++)
+                madvise(start + i * WIDE_STRIDE + pages * PAGE, WIDE_STRIDE - pages * PAGE, MADV_DONTNEED);
     }
-    for (uint64_t i = 0; i < count; i++)
-        page_expect(w, start + i * stride, label[i], "a page in the wide, at the end");
+    for (uint64_t i = 0; i < WIDE_PLACES; i++)
+        for (uint64_t page = 0; page < pages; page++)
+            page_expect(w, start + i * WIDE_STRIDE + page * PAGE, label[i] + page, "a page in the wide, at the end");
 }
+
+void do_sparse(struct worker *w) { wide(w, 1); }
+
+// 2 GiB.
+void do_wide(struct worker *w) { wide(w, 256); }
 
 // Zeroes that were written, with something else here and there.
 void do_zero(struct worker *w)

@@ -21,7 +21,7 @@ static const struct { const char *name; work *run; } all_workers[] = {
     {"protect", do_protect}, {"arena", do_arena}, {"gc", do_gc}, {"fresh", do_fresh}, {"stacks", do_stacks},
     {"locked", do_locked}, {"shared", do_shared}, {"files", do_files}, {"huge", do_huge}, {"nohuge", do_nohuge},
     {"hugetlb", do_hugetlb}, {"ksm", do_ksm}, {"sparse", do_sparse}, {"zero", do_zero}, {"seccomp", do_seccomp},
-    {"border", do_border}, {"late-exits", do_late_exits},
+    {"border", do_border}, {"late-exits", do_late_exits}, {"wide", do_wide},
 };
 
 uint64_t next_random(struct worker *w)

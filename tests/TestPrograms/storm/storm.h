@@ -67,5 +67,5 @@ work do_threads, do_fork, do_cow, do_exec, do_vfork, do_shell, do_exits, do_late
 work do_mremap, do_unmap, do_madvise, do_protect;                               // mappings.c
 work do_arena, do_gc, do_fresh, do_stacks;                                      // heaps.c
 work do_locked, do_shared, do_files, do_huge, do_nohuge, do_hugetlb, do_ksm;    // kinds.c
-work do_sparse, do_zero, do_seccomp, do_border;                                 // kinds.c
+work do_sparse, do_zero, do_seccomp, do_border, do_wide;                        // kinds.c
 int exec_check(char **argv);
