@@ -3,8 +3,9 @@ using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Recovery;
 
-/// <summary>CRIU or runc stands still: the step's deadline ends the attempt, and the container runs on at the source.</summary>
-[Collection(WaitingCollection.Name)]
+/// <summary>
+/// CRIU or runc stands still: the step's deadline ends the attempt, and the container runs on at the source. Mostly waiting, so beside the tests of single parts.
+/// </summary>
 public sealed class HangTests
 {
     /// <summary>Nothing can be undone without CRIU on the source: as soon as it goes on, it undoes.</summary>
@@ -17,6 +18,19 @@ public sealed class HangTests
         scene.LetGo();
         await scene.WaitUntilCancelledAsync();
         await SignalAsync(scene.Lab["a"], "CONT", criu);
+        await ExpectLateAsync(scene);
+    }
+
+    /// <summary>CRIU waits for runc's word, and undoes when it has it.</summary>
+    [SkippableFact]
+    public async Task Runc_on_the_source()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.StartHeldAsync("pre-dump", "--step-deadline", "2");
+        Assert.Equal(1, await scene.Lab["a"].SignalAsync("STOP", "runc.*checkpoint"));
+        scene.LetGo();
+        await scene.WaitUntilCancelledAsync();
+        await scene.Lab["a"].SignalAsync("CONT", "runc.*checkpoint");
         await ExpectLateAsync(scene);
     }
 

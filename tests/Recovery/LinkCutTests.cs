@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>The connection breaks while pages are owed: the container waits where it must, and nothing is missing when the connection is back.</summary>
-[Collection(WaitingCollection.Name)]
 public sealed class LinkCutTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);

@@ -1,3 +1,6 @@
+// One more than CPUs: some of those that are not in the collection below mostly wait.
+[assembly: CollectionBehavior(MaxParallelThreads = 3)]
+
 namespace PostCopy.Tests.TestBed;
 
 /// <summary>All tests that move containers: one after the other, since they share the machine's clocks and CPUs.</summary>
@@ -5,11 +8,4 @@ namespace PostCopy.Tests.TestBed;
 public sealed class EndToEndCollection
 {
     public const string Name = "end to end";
-}
-
-/// <summary>Those that mostly wait, for a silence to be noticed or for patience to end: beside the tests of single parts.</summary>
-[CollectionDefinition(Name)]
-public sealed class WaitingCollection
-{
-    public const string Name = "waiting";
 }
