@@ -83,8 +83,15 @@ public sealed class LossTests
     {
         await scene.Lab["a"].RunAsync("runc", "kill", "walker", "KILL");
         // With the freezer of cgroup v1 the signal takes effect at the thaw. CRIU holds the tasks all the same.
-        await Condition.WaitAsync(
-            () => scene.Lab["a"].TryAsync("sh", "-c", "runc resume walker 2>/dev/null; ps -eo stat=,comm= | grep walker | grep -qv '^Z'").GetAwaiter().GetResult().ExitCode != 0, Limit, "the end of the frozen process");
+        const string resumeAndLook = "runc resume walker; cat /proc/$(pgrep -ox walker)/status 2>/dev/null; ps -eo stat=,comm= | grep walker | grep -v '^Z'";
+        CommandResult seen = await scene.Lab["a"].TryAsync("sh", "-c", resumeAndLook);
+        DateTime end = DateTime.UtcNow + Limit;
+        while (seen.ExitCode == 0)
+        {
+            Assert.True(DateTime.UtcNow < end, $"the frozen process does not end: {seen}");
+            await Task.Delay(20);
+            seen = await scene.Lab["a"].TryAsync("sh", "-c", resumeAndLook);
+        }
     }
 
     /// <summary>The program on the destination ended of what was lost; the session ends by itself, since nobody will come to hear of it.</summary>
