@@ -6,6 +6,9 @@ namespace PostCopy.Pages;
 /// <summary>Finds the processes of a tree and the pid that CRIU's images call each of them by.</summary>
 internal static class TaskTree
 {
+    /// <summary>include/linux/sched.h: set before anything of the task is let go.</summary>
+    private const ulong PF_EXITING = 4;
+
     /// <summary>
     /// Walks <c>/proc/PID/task/*/children</c> from <paramref name="rootPid"/> and maps the innermost pid of every process (the last number of
     /// <c>NSpid</c>, proc(5)) to the pid that we can use. Zombies are left out: they have no memory, belong to no cgroup and never run again.
@@ -43,12 +46,19 @@ internal static class TaskTree
 
     private static string StatusOf(int pid) => $"/proc/{pid}/status";
 
-    /// <summary>Also a zombie has: it has a number, and neither memory nor namespaces.</summary>
+    /// <summary>
+    /// Also a zombie has, and who is about to become one: it has a number, and neither memory nor namespaces. A first thread that has ended while others go on
+    /// looks the same, but for their number.
+    /// </summary>
     internal static bool HasEnded(int pid)
     {
         try
         {
-            return IsZombie(pid, File.ReadAllLines(StatusOf(pid)));
+            // proc_pid_stat(5): pid (comm) state ppid pgrp session tty_nr tpgid flags ... num_threads
+            string stat = File.ReadAllText($"/proc/{pid}/stat");
+            string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            bool exits = (ulong.Parse(fields[6], CultureInfo.InvariantCulture) & PF_EXITING) != 0;
+            return (exits || fields[0] is "Z" or "X") && int.Parse(fields[17], CultureInfo.InvariantCulture) <= 1;
         }
         catch (IOException)
         {
