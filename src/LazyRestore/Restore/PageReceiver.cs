@@ -10,7 +10,7 @@ namespace PostCopy.Restore;
 /// <summary>Receives pages on one lane and puts them in place: a loop for a thread of its own.</summary>
 internal sealed class PageReceiver(SocketLane lane, LazyMemory memory, bool checksums = false)
 {
-    /// <summary>Push frames between two acknowledgements: 16 MiB. They tell the source what need not be sent again after a broken connection.</summary>
+    /// <summary>Push frames between two acknowledgements: 16 MiB at most. They tell the source what need not be sent again after a broken connection.</summary>
     private const int FramesPerAck = 16;
 
     private readonly FrameChecksum? _checksum = checksums ? new FrameChecksum() : null;
