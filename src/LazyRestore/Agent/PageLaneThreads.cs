@@ -153,7 +153,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         uint epoch = _epoch;
         StagedMemory staged = _staged!;
         _served.Add(lane);
-        _stagingThread = new Thread(() => Receive(LaneRole.Push, epoch, lane, () => ReceiveStaged(lane, staged))) { IsBackground = true, Name = "Push lane" };
+        _stagingThread = new Thread(() => Receive(LaneRole.Push, epoch, lane, () => ReceiveStaged(lane, staged), tasksWait: false)) { IsBackground = true, Name = "Push lane" };
         _threads.Add(_stagingThread);
         _stagingThread.Start();
     }
@@ -176,6 +176,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         if (memory is not null)
         {
             _installer = StagingInstaller.Start(memory, staged, _mayInstallStaged);
+            _ = FaultPriority.TryShortenSlices(installs: true);
             new PageReceiver(lane, memory, _checksums).ReceivePush();
         }
     }
@@ -209,10 +210,10 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         }
     }
 
-    private void Receive(LaneRole role, uint epoch, SocketLane lane, Action receive)
+    private void Receive(LaneRole role, uint epoch, SocketLane lane, Action receive, bool tasksWait = true)
     {
         // Not being permitted to is no error: faults then wait a little longer.
-        _ = role == LaneRole.Push ? FaultPriority.TryShortenSlices(installs: true) : FaultPriority.TryRaise();
+        _ = role == LaneRole.Push ? FaultPriority.TryShortenSlices(installs: tasksWait) : FaultPriority.TryRaise();
         string reason = $"the source closed the {role} lane";
         try
         {

@@ -20,6 +20,7 @@ internal sealed class CriuHook : IDisposable
     private readonly string _directory;
     private readonly FileStream _events;
     private readonly FileStream _answers;
+    private readonly FileStream _alive;
     private readonly Channel<CriuStep> _steps = Channel.CreateUnbounded<CriuStep>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Thread _listener;
 
@@ -40,6 +41,7 @@ internal sealed class CriuHook : IDisposable
         TakeOwnership();
         _events = OpenFifo("events");
         _answers = OpenFifo("answers");
+        _alive = OpenFifo("alive");
         _listener = new Thread(Listen) { IsBackground = true, Name = "criu hook" };
         _listener.Start();
     }
@@ -81,6 +83,30 @@ internal sealed class CriuHook : IDisposable
         File.WriteAllLines(Path.Combine(_directory, "freezer"), [file, frozen, thawed, Path.Combine(freezer.OwnDirectory, "cgroup.procs")]);
     }
 
+    /// <summary>
+    /// Has the script freeze the cgroup in <c>pre-dump</c>, which must be the very one that CRIU freezes. CRIU then finds it frozen and need not wait; in a container that
+    /// computes it mostly waits for 100 ms (criu/seize.c, freeze_processes), which would be downtime. As CRIU found it, so it leaves it when it undoes the dump:
+    /// whoever calls this thaws it after the end of a CRIU that did not succeed.
+    /// </summary>
+    internal void FreezeBeforeDump(FreezerCgroup freezer)
+    {
+        (string file, string frozen, string thawed) = freezer.Switch;
+        (string report, string word) = freezer.Report;
+        File.WriteAllLines(Path.Combine(_directory, "freeze-first"), [file, frozen, thawed, report, word]);
+    }
+
+    /// <summary>
+    /// Completes when the CRIU that found what <see cref="FreezeBeforeDump"/> froze has ended, which it may do after the runc that started it.
+    /// </summary>
+    internal Task CriuEndedAsync()
+    {
+        string path = Path.Combine(_directory, "criu");
+        string[] words = File.Exists(path) ? File.ReadAllText(path).Split() : [];
+        return words is [var pid, var started, ..]
+            ? new ProcessIdentity(int.Parse(pid, CultureInfo.InvariantCulture), ulong.Parse(started, CultureInfo.InvariantCulture)).WaitForEndAsync()
+            : Task.CompletedTask;
+    }
+
     /// <summary>CRIU's steps as they come.</summary>
     internal IAsyncEnumerable<CriuStep> Steps => _steps.Reader.ReadAllAsync();
 
@@ -103,6 +129,7 @@ internal sealed class CriuHook : IDisposable
         _listener.Join();
         _events.Dispose();
         _answers.Dispose();
+        _alive.Dispose();
     }
 
     private void TakeOwnership()

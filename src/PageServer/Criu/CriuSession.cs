@@ -15,7 +15,7 @@ namespace PostCopy.Criu;
 ///   lock        held by the one process that works on the session
 ///   *.json      what another process needs to go on with it, and what "postcopy status" shows
 ///   criu.conf   CRIU's configuration
-///   hook.sh     CRIU's action script, with its FIFOs events and answers, and the records decision, returned, drained, asked, ran
+///   hook.sh     CRIU's action script, with its FIFOs events, answers and alive, and the records decision, returned, drained, asked, ran
 /// </code>
 /// </remarks>
 internal sealed class CriuSession : IDisposable

@@ -11,6 +11,9 @@ internal interface ICheckpointEngine
     /// <summary>Finds it. Throws <see cref="IOException"/> with the reason why it cannot be moved, as far as that is seen from outside.</summary>
     Task<CheckpointTarget> FindAsync(CancellationToken cancellation);
 
+    /// <summary>The cgroup that CRIU freezes in order to stop the tasks; null when it stops them in another way, or nobody knows.</summary>
+    FreezerCgroup? FrozenByCriu { get; }
+
     /// <summary>Starts the dump; CRIU's hook tells how far it is.</summary>
     ChildProcess Start(CriuSession criu);
 

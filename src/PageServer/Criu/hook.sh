@@ -1,8 +1,8 @@
 # CRIU's action script, on both sides, read by bash.  CRIU runs it once for every step and goes on only when it ends; a status other than 0
 # refuses the step.
 #
-# It lives in the session's directory, beside two FIFOs: "events" (to postcopy, one line a step) and "answers" (from postcopy).  Both are opened
-# for reading and writing, so that opening never blocks, whoever is alive at the other end.
+# It lives in the session's directory, beside FIFOs: "events" (to postcopy, one line a step), "answers" (from postcopy), and "alive", which postcopy has open as
+# long as it lives.  They are opened for reading and writing, so that opening never blocks, whoever is alive at the other end.
 #
 # It is CRIU's child and survives postcopy.  While it waits, it looks once a second whether its owner lives; if not, it settles what is
 # still open in the one way that is always safe, and says so in the write-once record "decision".
@@ -56,6 +56,41 @@ freezer() {
   fi
 }
 
+# CRIU freezes a container's cgroup and looks whether it is frozen, then again every 100 ms: a task that was running is not at the first look, and everything
+# stands still for that long.  So CRIU finds it frozen.  See CriuHook.FreezeBeforeDump.
+freeze_before_dump() {
+  local file frozen thawed report word stat lines give_up
+  { read -r file && read -r frozen && read -r thawed && read -r report && read -r word; } 2>/dev/null <freeze-first || return 0
+  owner_lives || exit 1
+  read -r stat <"/proc/$PPID/stat"
+  set -- ${stat##*) }
+  echo "$PPID ${20}" >criu
+  thaw_without_owner "$file" "$thawed" </dev/null &>/dev/null &
+  echo "$frozen" >"$file"
+  give_up=$((${EPOCHREALTIME/[.,]/} + 50000))
+  while ((${EPOCHREALTIME/[.,]/} < give_up)); do
+    mapfile -t lines <"$report"
+    [[ " ${lines[*]} " != *" $word "* ]] || return 0
+  done
+  # CRIU has more patience.
+  echo "$thawed" >"$file"
+}
+
+# What was frozen before the dump, CRIU leaves frozen when it undoes the dump.  The owner then thaws it; this is for when it has died.
+thaw_without_owner() {
+  local fd
+  # CRIU's sockets among them: whoever waits for their end must not wait for this.
+  for fd in /proc/self/fd/*; do ((${fd##*/} <= 2)) || eval "exec ${fd##*/}>&-"; done
+  # Whatever has this name later is not what this writes to.
+  exec 6>"$1"
+  # Only the owner has "alive" open for writing: its end is ours.  Opened for both first, so as not to wait for an owner that is dead already.
+  exec 4<>alive 5<alive 4>&-
+  read -r <&5
+  while [[ -d /proc/$PPID ]]; do sleep 0.1; done
+  decide cancelled
+  [[ $decision == handed-off ]] || echo "$2" >&6
+}
+
 case $CRTOOLS_SCRIPT_ACTION in
   post-dump) wait_for_answer source_abandoned ;;
   # CRIU's page server is not used.  Rolling back it must be refused, and after a hand-off there is nobody left to serve.
@@ -63,6 +98,7 @@ case $CRTOOLS_SCRIPT_ACTION in
   post-restore) wait_for_answer destination_abandoned ;;
   pre-resume) : >ran; freezer freeze; tell ;;
   post-resume) freezer thaw; tell ;;
-  pre-dump | network-lock) tell ;;
+  pre-dump) tell; freeze_before_dump ;;
+  network-lock) tell ;;
 esac
 exit 0

@@ -11,6 +11,9 @@ internal static unsafe partial class FaultPriority
     /// <summary>Before ordinary work, without the monopoly of a real-time class.</summary>
     private const int Nice = -10;
 
+    /// <summary>Behind ordinary work, a tenth of its share where both want a CPU.</summary>
+    private const int NiceOfBackground = 10;
+
     /// <summary>The shortest that the kernel grants (sched(7)). Its own are some milliseconds long: a hundred times what a fault takes.</summary>
     private const ulong BulkSliceNs = 100_000;
 
@@ -35,6 +38,9 @@ internal static unsafe partial class FaultPriority
         SchedAttr attr = new() { Size = (uint)sizeof(SchedAttr), Nice = installs ? Nice : 0, RuntimeNs = BulkSliceNs };
         return syscall(SYS_sched_setattr, pid: 0, &attr, flags: 0) == 0;
     }
+
+    /// <summary>Lowers the calling thread, one that nobody waits for while a freeze lasts that others work to end.</summary>
+    public static bool TryLower() => setpriority(which: 0, who: 0, NiceOfBackground) == 0;
 
     [LibraryImport("libc")]
     private static partial int setpriority(int which, uint who, int prio);

@@ -22,6 +22,10 @@ internal sealed class FreezerCgroup
     internal (string File, string Frozen, string Thawed) Switch =>
         _isV2 ? (Path.Combine(_directory, "cgroup.freeze"), "1", "0") : (Path.Combine(_directory, "freezer.state"), "FROZEN", "THAWED");
 
+    /// <summary>The file that says whether every task is frozen, and the words in which it does.</summary>
+    internal (string File, string Frozen) Report =>
+        _isV2 ? (Path.Combine(_directory, "cgroup.events"), "frozen 1") : (Path.Combine(_directory, "freezer.state"), "FROZEN");
+
     /// <summary>The cgroup that this process is in, in the same hierarchy: where a process is put that must not be frozen.</summary>
     internal string OwnDirectory
     {
@@ -59,8 +63,14 @@ internal sealed class FreezerCgroup
     /// <summary>Freezes every task in the cgroup and below. Returns once no task can reach user mode any more.</summary>
     internal void Freeze() => Write(frozen: true);
 
-    /// <summary>Lets the tasks go on.</summary>
-    internal void Thaw() => Write(frozen: false);
+    /// <summary>Lets the tasks go on, if there are any: a cgroup that is gone holds none.</summary>
+    internal void Thaw()
+    {
+        if (System.IO.Directory.Exists(_directory))
+        {
+            Write(frozen: false);
+        }
+    }
 
     /// <summary>Every process in the cgroup and in those below it.</summary>
     internal IReadOnlyList<int> Processes()

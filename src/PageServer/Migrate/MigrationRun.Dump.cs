@@ -46,6 +46,12 @@ internal sealed partial class MigrationRun
             _criu!.LimitStopping(time);
         }
 
+        _frozenFirst = _engine.FrozenByCriu;
+        if (_frozenFirst is { } freezer)
+        {
+            _criu!.Hook.FreezeBeforeDump(freezer);
+        }
+
         _checkpoint = _engine.Start(_criu!);
         _checkpointEnded = _checkpoint.WaitAsync(CancellationToken.None);
         Save(_record! with { Checkpoint = ProcessIdentity.Of(_checkpoint.Pid) });
@@ -53,6 +59,7 @@ internal sealed partial class MigrationRun
         {
             if (await NextStepAsync(cancellation).ConfigureAwait(false) is not { } step)
             {
+                _frozenFirst?.Thaw();
                 return CriuLog.SaysTasksDidNotStop(_criu!.DumpLog)
                     ? null
                     : throw new MigrationException($"CRIU could not dump {_engine.Subject}: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");

@@ -277,6 +277,8 @@ internal sealed partial class MigrationRun
         try
         {
             await _checkpointEnded.WaitAsync(deadline.Token).ConfigureAwait(false);
+            await _criu.Hook.CriuEndedAsync().WaitAsync(deadline.Token).ConfigureAwait(false);
+            _frozenFirst?.Thaw();
             _freezer?.Thaw();
             _engine.Release(_criu);
         }

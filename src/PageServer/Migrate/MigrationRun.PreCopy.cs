@@ -1,4 +1,5 @@
 using System.Text.Json;
+using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.PreCopy;
 
@@ -122,6 +123,8 @@ internal sealed partial class MigrationRun
 
     private void Validate(PreCopyRun run)
     {
+        // CRIU's restore, which the container waits for, may be on the same CPUs; where it is not, this changes nothing.
+        _ = FaultPriority.TryLower();
         List<KeyValuePair<ImagePid, List<PageRange>>> valid = run.Validate(_owed, _tasksByPid);
         foreach ((ImagePid pid, List<PageRange> ranges) in valid)
         {

@@ -43,6 +43,7 @@ internal sealed partial class MigrationRun : IDisposable
     private PageLanes? _lanes;
     private ChildProcess? _checkpoint;
     private Task? _checkpointEnded;
+    private FreezerCgroup? _frozenFirst;
     private FreezerCgroup? _freezer;
     private int[] _tasks = [];
     private NetworkLock? _networkLock;
@@ -111,12 +112,13 @@ internal sealed partial class MigrationRun : IDisposable
         _source?.Dispose();
         _preCopy?.Dispose();
         _networkLock?.Dispose();
-        _criu?.Dispose();
         if (!_keepFiles)
         {
+            // While the hook's scripts still see that we live: none of them settles anything any more.
             _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);
         }
 
+        _criu?.Dispose();
         _subjectLock?.Dispose();
         _pool.Dispose();
     }

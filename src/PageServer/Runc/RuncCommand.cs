@@ -37,6 +37,27 @@ internal sealed class RuncCommand(string? root)
         }
     }
 
+    /// <summary>
+    /// The cgroup that runc has CRIU freeze (libcontainer's <c>state.json</c>, <c>cgroup_paths</c>: by controller in v1, under the empty name in v2); null when it
+    /// cannot be told.
+    /// </summary>
+    internal FreezerCgroup? FreezerOf(string id)
+    {
+        try
+        {
+            using JsonDocument state = JsonDocument.Parse(File.ReadAllText(Path.Combine(root ?? DefaultRoot, id, "state.json")));
+            JsonElement paths = state.RootElement.GetProperty("cgroup_paths");
+            return (paths.TryGetProperty("freezer", out JsonElement path) || paths.TryGetProperty("", out path)) && path.GetString() is { Length: > 0 } directory
+                ? FreezerCgroup.At(directory)
+                : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            // Another runtime, or another release of it: CRIU freezes as it always did.
+            return null;
+        }
+    }
+
     /// <summary>Starts <c>runc checkpoint --lazy-pages</c>; CRIU's hook tells how far it is.</summary>
     internal ChildProcess StartCheckpoint(string id, CriuSession criu) =>
         Start(["checkpoint", "--lazy-pages", .. Common(criu), id], criu);

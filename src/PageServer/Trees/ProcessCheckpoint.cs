@@ -12,6 +12,10 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
     public Task<CheckpointTarget> FindAsync(CancellationToken cancellation) =>
         Task.FromResult(new CheckpointTarget(rootPid, Subject, "", ProcessTree.Inspect(rootPid)));
 
+    /// <inheritdoc/>
+    /// <remarks>CRIU stops the processes of a tree one by one.</remarks>
+    public FreezerCgroup? FrozenByCriu => null;
+
     public ChildProcess Start(CriuSession criu) => ChildProcess.Start(
         CriuCommand.Program,
         ["dump", "--tree", rootPid.ToString(CultureInfo.InvariantCulture), .. CriuCommand.Common(criu, "dump.log")],
