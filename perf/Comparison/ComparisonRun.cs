@@ -9,6 +9,7 @@ internal static class ComparisonRun
     private const string BarePath = "bare";
     private const string Crowd = "crowd";
     private const string Zeroes = "zeroes";
+    private const string Tls = "tls";
     private const string Containers = "containers";
     private const string Large = "large";
     private const string Links = "links";
@@ -16,7 +17,7 @@ internal static class ComparisonRun
     private const string DropIn = "drop-in";
 
     /// <summary>In the order in which they are measured.</summary>
-    public static readonly IReadOnlyList<string> Parts = [BarePath, Crowd, Zeroes, Containers, Large, Links, Policies, DropIn];
+    public static readonly IReadOnlyList<string> Parts = [BarePath, Crowd, Zeroes, Tls, Containers, Large, Links, Policies, DropIn];
 
     /// <summary>Exit code 0 when all was measured and every answer was right; goals that are missed are shown, not failed.</summary>
     public static async Task<int> RunAsync(bool quick, IReadOnlyList<string> parts)
@@ -53,6 +54,7 @@ internal static class ComparisonRun
         BarePath => new BarePathComparison(quick).RunAsync(),
         Crowd => new CrowdComparison(quick).RunAsync(),
         Zeroes => new ZeroComparison(quick).RunAsync(),
+        Tls => new TlsComparison(quick).RunAsync(),
         Containers => new ContainerComparison(mover, quick).RunAsync(),
         Large => new LargeComparison(mover, quick).RunAsync(),
         Links => new LinkComparison(mover, quick).RunAsync(),

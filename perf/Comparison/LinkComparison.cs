@@ -31,12 +31,14 @@ internal sealed class LinkComparison(Mover mover, bool quick)
     private async Task<IReadOnlyList<Row>> MeasureAsync(int megabits, int mebibytes, string name, int roundTripMs)
     {
         List<Move> moves = [];
+        List<double> bare = [];
         await mover.Lab["a"].LimitLinkAsync(megabits);
         try
         {
             for (int i = 0; i < _pairs; i++)
             {
                 moves.Add(await mover.MoveByPostCopyAsync(Scenario.RandomSweep, mebibytes));
+                bare.Add(await SendBareAsync(mebibytes));
             }
         }
         finally
@@ -48,7 +50,20 @@ internal sealed class LinkComparison(Mover mover, bool quick)
         return
         [
             new Row($"link of {name}: sent while draining", "Mbit/s", sent, megabits, "link", Goal.AtLeast(0.95)),
+            new Row("what send and recv alone carry on it (C)", "Mbit/s", Pairs<double>.Median(bare, static rate => rate), megabits, "link", null),
             new Row("page waits there while everything is pushed, p99", "ms", Pairs<Move>.Median(moves, move => move.Sweep!.WaitP99Us) / 1e3, roundTripMs + 1, "round trip + 1 ms", Goal.AtMost(1)),
         ];
+    }
+
+    /// <summary>The same bytes without a migration, straight from one host to the other. Mbit/s, headers included.</summary>
+    private async Task<double> SendBareAsync(int mebibytes)
+    {
+        string program = $"{mover.Lab.Programs}/link";
+        await using RunningCommand receiver = mover.Lab["b"].Start(program, "receive");
+        await receiver.WaitForOutputAsync(static command => command.Output.Contains("listening", StringComparison.Ordinal), TimeSpan.FromSeconds(30));
+        string port = receiver.Output.Trim().Split(' ')[1];
+        AnswerFields answer = new(await mover.Lab["a"].RunAsync(program, "send", mover.Lab["b"].Address, port, $"{mebibytes}"));
+        await receiver.WaitAsync(TimeSpan.FromSeconds(30));
+        return mebibytes * 1048576.0 * HeadersShare * 8 / 1e6 / answer.Real("seconds");
     }
 }

@@ -70,12 +70,15 @@ internal sealed class Mover : IAsyncDisposable
         await File.WriteAllTextAsync(PipeMaxSize, _pipeMaxSize);
     }
 
+    /// <summary>Begins to move a container by postcopy.</summary>
+    public Migration Start(string containerId, params string[] options) => Migration.Start(Lab, Lab["a"], containerId, Endpoint, _agent.TokenFile, options);
+
     /// <summary>The program's sweep alone. The container then ends where it is: with some policies not all of its memory would ever come.</summary>
     public async Task<WalkerSweep> SweepByPostCopyAsync(Scenario scenario, int mebibytes, params string[] options)
     {
         Console.Error.Write($"perf: {mebibytes} MiB, {scenario.Name}, {string.Join(' ', options)}: ");
         Walker walker = await StartAsync(scenario, mebibytes);
-        await using Migration migration = Migration.Start(Lab, Lab["a"], walker.Container.Id, Endpoint, _agent.TokenFile, options);
+        await using Migration migration = Start(walker.Container.Id, options);
         WalkerSweep sweep = await walker.SweepAfterMoveAsync(SweepLimit);
         await walker.VerifyAsync();
         await EndAsync(walker);
@@ -131,7 +134,7 @@ internal sealed class Mover : IAsyncDisposable
 
     private async Task<Steps> MoveByPostCopyAsync(Container container, string[] options)
     {
-        await using Migration migration = Migration.Start(Lab, Lab["a"], container.Id, Endpoint, _agent.TokenFile, options);
+        await using Migration migration = Start(container.Id, options);
         MigrationReport report = (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
         double dumpMs = report.FreezeMs + report.DumpMs;
         return new Steps(dumpMs, report.ImagesMs, report.DowntimeMs - dumpMs - report.ImagesMs, report.DrainMs, report.DowntimeMs - dumpMs - report.RestoreMs,

@@ -15,24 +15,19 @@ internal sealed class PolicyComparison(Mover mover, bool quick)
     public async Task<IReadOnlyList<Row>> RunAsync()
     {
         List<Row> rows = [];
+        RedisLoad redis = new(mover, _mebibytes);
         await mover.Lab["a"].LimitLinkAsync(Megabits);
         try
         {
             foreach (Scenario scenario in (Scenario[])[Scenario.SequentialSweep, Scenario.StridedSweep, Scenario.RandomSweep, Scenario.ZipfSweep])
             {
-                Dictionary<string, List<WalkerSweep>> sweeps = Policies.ToDictionary(static policy => policy, static _ => new List<WalkerSweep>());
-                for (int i = 0; i < _rounds; i++)
-                {
-                    foreach (string policy in Policies)
-                    {
-                        sweeps[policy].Add(await mover.SweepByPostCopyAsync(scenario, _mebibytes, "--policy", policy));
-                    }
-                }
-
-                double sequential = Sweep(sweeps["sequential"]);
-                rows.AddRange(Policies.Select(policy => new Row(
-                    $"{scenario.Name} of {_mebibytes} MiB at {Megabits / 1000} Gbit/s, --policy {policy}", "s", Sweep(sweeps[policy]), policy == "sequential" ? null : sequential, "sequential", null)));
+                Dictionary<string, List<WalkerSweep>> sweeps = await RunInTurnsAsync(policy => mover.SweepByPostCopyAsync(scenario, _mebibytes, "--policy", policy));
+                rows.AddRange(Rows(scenario.Name, "s", sweeps, static sweep => sweep.TotalMs / 1000));
             }
+
+            Dictionary<string, List<RedisLoad.Load>> loads = await RunInTurnsAsync(policy => redis.MoveAsync("--policy", policy));
+            rows.AddRange(Rows("20,000 random reads of Redis", "s", loads, static load => load.Seconds));
+            rows.AddRange(Rows("a read's p99, Redis", "ms", loads, static load => load.P99Ms));
         }
         finally
         {
@@ -42,5 +37,24 @@ internal sealed class PolicyComparison(Mover mover, bool quick)
         return rows;
     }
 
-    private static double Sweep(List<WalkerSweep> sweeps) => Pairs<WalkerSweep>.Median(sweeps, static sweep => sweep.TotalMs / 1000);
+    private async Task<Dictionary<string, List<T>>> RunInTurnsAsync<T>(Func<string, Task<T>> move)
+    {
+        Dictionary<string, List<T>> results = Policies.ToDictionary(static policy => policy, static _ => new List<T>());
+        for (int i = 0; i < _rounds; i++)
+        {
+            foreach (string policy in Policies)
+            {
+                results[policy].Add(await move(policy));
+            }
+        }
+
+        return results;
+    }
+
+    private IEnumerable<Row> Rows<T>(string measure, string unit, Dictionary<string, List<T>> results, Func<T, double> value)
+    {
+        double sequential = Pairs<T>.Median(results["sequential"], value);
+        return Policies.Select(policy => new Row(
+            $"{measure}, {_mebibytes} MiB at {Megabits / 1000} Gbit/s, --policy {policy}", unit, Pairs<T>.Median(results[policy], value), policy == "sequential" ? null : sequential, "sequential", null));
+    }
 }

@@ -36,13 +36,19 @@ internal sealed class PageTransfer : IDisposable
 
     /// <summary>All of the targets' memory is missing when this returns, and faults are served. Each is owed what the one source has.</summary>
     internal PageTransfer(MemoryProgram source, params MemoryProgram[] targets)
+        : this(source, tls: null, targets)
+    {
+    }
+
+    /// <summary>The same through encrypted lanes.</summary>
+    internal PageTransfer(MemoryProgram source, LoopbackTls? tls, params MemoryProgram[] targets)
     {
         ImagePid[] pids = [.. Enumerable.Range(Pid.Value, targets.Length).Select(static number => new ImagePid(number))];
         List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed = [.. pids.Select(pid => KeyValuePair.Create<ImagePid, IReadOnlyList<PageRange>>(pid, [source.Region]))];
         _source = new ProcessPageSource(pids.ToDictionary(static pid => pid, _ => source.Pid));
         _server = new PageServerSession(_source, new PushPlan(new UnsentPages(owed), new SequentialPolicy()));
-        (SocketLane sourceDemand, _targetDemand) = LoopbackLanes.Connect(LaneRole.Demand, _pool);
-        (SocketLane sourcePush, _targetPush) = LoopbackLanes.Connect(LaneRole.Push, _pool);
+        (SocketLane sourceDemand, _targetDemand) = LoopbackLanes.Connect(LaneRole.Demand, _pool, tls);
+        (SocketLane sourcePush, _targetPush) = LoopbackLanes.Connect(LaneRole.Push, _pool, tls);
         _sourceLanes = new PageLanes(sourceDemand, sourcePush);
         Memory = new LazyMemory(owed, _demand, new NoKeeper(), NullLogger.Instance);
         Memory.Failed += _failures.Enqueue;

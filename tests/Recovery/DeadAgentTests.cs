@@ -35,6 +35,26 @@ public sealed class DeadAgentTests
         await scene.ExpectMovedAsync();
     }
 
+    /// <summary>So that the death of the one and then of the other is no more than the death of the agent.</summary>
+    [SkippableFact]
+    public async Task A_keeper_that_dies_has_a_successor()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.DrainSlowlyAsync();
+        for (int deaths = 1; deaths <= 2; deaths++)
+        {
+            // The second time of an agent that has taken over.
+            Assert.Equal(1, await scene.Lab["b"].SignalAsync("KILL", "postcopy keeper"));
+            await scene.Agent.Process.WaitForOutputAsync(static agent => agent.Error.Contains("another one holds its 1 userfaultfds", StringComparison.Ordinal), TimeSpan.FromSeconds(20));
+            await scene.KillAgentAsync();
+            await scene.WaitAWhileAsync();
+            Assert.Equal("running", await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]));
+            await scene.RestartAgentAsync();
+        }
+
+        await scene.ExpectMovedAsync();
+    }
+
     [SkippableFact]
     public async Task Both_sides_die_in_the_drain()
     {

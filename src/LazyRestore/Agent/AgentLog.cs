@@ -68,6 +68,12 @@ internal static partial class AgentLog
     [LoggerMessage(2013, LogLevel.Warning, "session {Session}: its keeper had died before it was needed no more: {Reason}")]
     internal static partial void KeeperDied(ILogger logger, string session, string reason);
 
+    [LoggerMessage(2027, LogLevel.Warning, "session {Session}: its keeper has died, another one holds its {Count} userfaultfds now")]
+    internal static partial void KeeperReplaced(ILogger logger, string session, int count);
+
+    [LoggerMessage(2028, LogLevel.Critical, "session {Session}: its keeper has died, and there is no other ({Reason}): should this agent die while pages are owed, they would read as zeroes")]
+    internal static partial void NoKeeper(ILogger logger, string session, string reason);
+
     [LoggerMessage(2023, LogLevel.Warning, "session {Session}: something is left behind: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
 

@@ -140,7 +140,8 @@ internal sealed partial class AgentSession
     {
         try
         {
-            (_keeper, Dictionary<int, Userfaultfd> held) = KeeperProcess.TakeOver(_criu!.Directory);
+            (KeeperProcess keeper, Dictionary<int, Userfaultfd> held) = KeeperProcess.TakeOver(_criu!.Directory);
+            UseKeeper(keeper);
             _journal = EventJournal.Open(Path.Combine(_criu.Directory, KeeperProtocol.JournalName));
             MakeMemory();
             IReadOnlyList<ImagePid> lost = _memory!.Recover(held);

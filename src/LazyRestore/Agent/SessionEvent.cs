@@ -1,5 +1,6 @@
 using PostCopy.Control;
 using PostCopy.Criu;
+using PostCopy.Keeper;
 using PostCopy.Linux;
 
 namespace PostCopy.Agent;
@@ -39,4 +40,7 @@ internal abstract record SessionEvent
 
     /// <summary>A deadline has passed, or the agent is asked to stop.</summary>
     internal sealed record GiveUp(string Reason) : SessionEvent;
+
+    /// <summary>A keeper has ended.</summary>
+    internal sealed record KeeperEnded(KeeperProcess Keeper) : SessionEvent;
 }

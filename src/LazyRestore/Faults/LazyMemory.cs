@@ -21,7 +21,7 @@ internal sealed partial class LazyMemory : IDisposable
     private readonly Dictionary<ImagePid, DumpedProcess> _processes = [];
     private readonly ConcurrentDictionary<int, AddressSpace> _spaces = [];
     private readonly IPageRequester _requester;
-    private readonly IUserfaultfdKeeper _keeper;
+    private volatile IUserfaultfdKeeper _keeper;
     private readonly ILogger _logger;
     private readonly EventJournal? _journal;
     private readonly Epoll _epoll = new();
@@ -96,6 +96,33 @@ internal sealed partial class LazyMemory : IDisposable
 
         _journal?.AppendAdded(id, pid);
         Serve(new AddressSpace(id, process, uffd, new OwedPages(process.Layout)));
+    }
+
+    /// <summary>The keeper has died: another one gets every userfaultfd that there is, and those to come. Returns how many it got.</summary>
+    /// <exception cref="Linux.LinuxException">This one has died, too.</exception>
+    public int ReplaceKeeper(IUserfaultfdKeeper keeper)
+    {
+        int count = 0;
+        // Children first: one that is forked meanwhile may be given twice, and must not be missed.
+        _keeper = keeper;
+        foreach (AddressSpace space in _spaces.Values)
+        {
+            space.Lock.EnterReadLock();
+            try
+            {
+                if (!space.IsGone)
+                {
+                    keeper.Keep(space.Id, space.Uffd);
+                    count++;
+                }
+            }
+            finally
+            {
+                space.Lock.ExitReadLock();
+            }
+        }
+
+        return count;
     }
 
     /// <summary>CRIU has registered all memory, so pages that no task asked for may be installed from now on.</summary>

@@ -20,6 +20,8 @@ public static class KeeperMain
         try
         {
             using Socket listener = new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
+            // Of a keeper that has died, in whose place this one is.
+            File.Delete(Path.Combine(directory, KeeperProtocol.SocketName));
             listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(directory, KeeperProtocol.SocketName)));
             listener.Listen(1);
             Held held = new(directory, listener);
@@ -117,6 +119,10 @@ public static class KeeperMain
 
             switch (kind)
             {
+                case KeeperProtocol.Hold when _userfaultfds.Exists(held => held.Id == number):
+                    // A keeper that takes another's place may be given one twice: as forked just now, and as one of all.
+                    _ = Syscall.close(descriptor);
+                    break;
                 case KeeperProtocol.Hold:
                     _userfaultfds.Add((number, descriptor));
                     break;

@@ -129,6 +129,25 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
         }
     }
 
+    /// <summary>Completes when the keeper has ended, whoever ended it; never throws.</summary>
+    internal async Task EndedAsync()
+    {
+        if (_child is not null)
+        {
+            await _child.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+            return;
+        }
+
+        try
+        {
+            await _connection!.ReceiveAsync(new byte[1]).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // No less its end.
+        }
+    }
+
     /// <summary>Closes our end. Without <see cref="ReleaseAsync"/> the keeper goes on holding.</summary>
     public void Dispose()
     {
