@@ -14,6 +14,7 @@ namespace PostCopy.Transport;
 /// </summary>
 internal sealed class TlsChannel : IDisposable
 {
+    private readonly TlsSocketStream _below;
     private readonly SslStream _stream;
     private bool _judged;
     private string? _verdict;
@@ -23,7 +24,8 @@ internal sealed class TlsChannel : IDisposable
     {
         // The handshake is completed whoever the peer is, so that it can be told why it is refused: the platform would just hang up, and a TLS 1.3
         // client is done before the server has judged it anyway. The verdict is returned beside the channel and must be the next thing looked at.
-        _stream = new SslStream(new NetworkStream(socket, ownsSocket: false), leaveInnerStreamOpen: false, (_, certificate, chain, _) =>
+        _below = new TlsSocketStream(socket);
+        _stream = new SslStream(_below, leaveInnerStreamOpen: false, (_, certificate, chain, _) =>
         {
             _verdict = judge(certificate as X509Certificate2, chain);
             _judged = true;
@@ -51,6 +53,7 @@ internal sealed class TlsChannel : IDisposable
             AllowTlsResume = false,
         }));
         refusal = channel._judged ? channel._verdict : TlsIdentity.JudgeAgent(null, null, tls.Host);
+        channel.Begin(refusal);
         return channel;
     }
 
@@ -72,6 +75,7 @@ internal sealed class TlsChannel : IDisposable
             AllowTlsResume = false,
         }));
         refusal = channel._judged ? channel._verdict : TlsIdentity.JudgeSource(null, null, tls.Allowed);
+        channel.Begin(refusal);
         return channel;
     }
 
@@ -93,6 +97,7 @@ internal sealed class TlsChannel : IDisposable
         try
         {
             _stream.Write(source);
+            _below.Flush();
         }
         catch (Exception e) when (e is IOException or AuthenticationException)
         {
@@ -112,6 +117,14 @@ internal sealed class TlsChannel : IDisposable
         {
             _stream.Dispose();
             throw new ProtocolException(WireErrorCode.Unauthorized, $"no TLS 1.3 connection with {peer}: {Innermost(e)}");
+        }
+    }
+
+    private void Begin(string? refusal)
+    {
+        if (refusal is null)
+        {
+            _below.Gather();
         }
     }
 
