@@ -171,7 +171,7 @@ internal sealed partial class AgentSession
                 _memory!.RestoreFinished();
                 if (_container.StopCopy)
                 {
-                    _lanes.InstallStaged();
+                    _lanes.TasksRun();
                 }
 
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
@@ -181,7 +181,7 @@ internal sealed partial class AgentSession
                 AgentLog.Runs(_logger, Token.Name, _container.ContainerId, _memory!.Counters.Remaining);
                 break;
             case CriuStep.PostResume:
-                _lanes.InstallStaged();
+                _lanes.TasksRun();
                 TrySend(FrameKind.Resumed, new Resumed { ResumedUs = step.AtUs });
                 break;
             default:
@@ -218,7 +218,7 @@ internal sealed partial class AgentSession
         if (status.IsSuccess)
         {
             _restored = true;
-            _lanes.InstallStaged();
+            _lanes.TasksRun();
             // CRIU goes on when it cannot start its pre-resume script: then this is the first that is heard of the tasks running.
             await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
             await AskOrFinishAsync().ConfigureAwait(false);

@@ -152,6 +152,7 @@ internal sealed partial class AgentSession
                 _errors.Add($"the agent died while it took over a child that process {whose} had just forked: that child's missing pages read as zeroes, so the container was frozen");
             }
 
+            _lanes.TasksRun();
             _lanes.Start(_memory, _container.Checksums);
         }
         catch (Exception e) when (e is IOException or SocketException or InvalidDataException)

@@ -24,6 +24,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     private readonly ManualResetEventSlim _memoryReady = new();
     private readonly HashSet<SocketLane> _served = [];
     private readonly ManualResetEventSlim _mayInstallStaged = new();
+    private readonly BulkThread _receivingPush = new(installs: true);
     private StagedMemory? _staged;
     private StagingInstaller? _installer;
     private Thread? _stagingThread;
@@ -84,10 +85,14 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     }
 
     /// <summary>
-    /// The tasks run, or may not before all is in place: from now on staged pages are put in place without being asked for. Until then that would take the CPUs
-    /// that CRIU needs to let the tasks go; faults are served from them at any time.
+    /// The tasks run, or may not before all is in place: from now on staged pages are put in place without being asked for, and pushed ones at full speed. Until
+    /// then that would take the CPUs that CRIU needs to let the tasks go; faults are served at any time.
     /// </summary>
-    internal void InstallStaged() => _mayInstallStaged.Set();
+    internal void TasksRun()
+    {
+        _receivingPush.TasksRun();
+        _mayInstallStaged.Set();
+    }
 
     /// <summary>Frees what was kept. The lanes must have been dropped, and the memory have ended.</summary>
     internal void ReleaseStaging()
@@ -153,7 +158,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         uint epoch = _epoch;
         StagedMemory staged = _staged!;
         _served.Add(lane);
-        _stagingThread = new Thread(() => Receive(LaneRole.Push, epoch, lane, () => ReceiveStaged(lane, staged), tasksWait: false)) { IsBackground = true, Name = "Push lane" };
+        _stagingThread = new Thread(() => Receive(LaneRole.Push, epoch, lane, () => ReceiveStaged(lane, staged))) { IsBackground = true, Name = "Push lane" };
         _threads.Add(_stagingThread);
         _stagingThread.Start();
     }
@@ -176,8 +181,7 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         if (memory is not null)
         {
             _installer = StagingInstaller.Start(memory, staged, _mayInstallStaged);
-            _ = FaultPriority.TryShortenSlices(installs: true);
-            new PageReceiver(lane, memory, _checksums).ReceivePush();
+            ReceivePush(new PageReceiver(lane, memory, _checksums));
         }
     }
 
@@ -202,18 +206,31 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     {
         if (role == LaneRole.Demand)
         {
+            // Not being permitted to is no error: faults then wait a little longer.
+            _ = FaultPriority.TryRaise();
             receiver.ReceiveAnswers(Demand);
         }
         else
         {
-            receiver.ReceivePush();
+            ReceivePush(receiver);
         }
     }
 
-    private void Receive(LaneRole role, uint epoch, SocketLane lane, Action receive, bool tasksWait = true)
+    private void ReceivePush(PageReceiver receiver)
     {
-        // Not being permitted to is no error: faults then wait a little longer.
-        _ = role == LaneRole.Push ? FaultPriority.TryShortenSlices(installs: tasksWait) : FaultPriority.TryRaise();
+        _receivingPush.Enter();
+        try
+        {
+            receiver.ReceivePush();
+        }
+        finally
+        {
+            _receivingPush.Leave();
+        }
+    }
+
+    private void Receive(LaneRole role, uint epoch, SocketLane lane, Action receive)
+    {
         string reason = $"the source closed the {role} lane";
         try
         {

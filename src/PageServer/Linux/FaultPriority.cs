@@ -18,6 +18,10 @@ internal static unsafe partial class FaultPriority
     private const ulong BulkSliceNs = 100_000;
 
     private static readonly nint SYS_sched_setattr = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 274 : 314;
+    private static readonly nint SYS_gettid = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 178 : 186;
+
+    /// <summary>The calling thread (gettid(2)), for others to set its priority.</summary>
+    internal static int Thread => (int)syscall(SYS_gettid, pid: 0, attr: null, flags: 0);
 
     /// <summary>
     /// Raises the calling thread, one that a task with a missing page waits for: the fault thread, those of the demand lane, and every thread that
@@ -32,11 +36,12 @@ internal static unsafe partial class FaultPriority
     /// a CPU where this thread runs, then waits for the end of a short one.
     /// </summary>
     /// <param name="installs">Raise it too, as <see cref="TryRaise"/> does.</param>
+    /// <param name="thread">Another thread of this process; 0 for the calling one.</param>
     /// <remarks>sched_setattr(2) with a runtime, which EEVDF takes for the length of a slice since Linux 6.12; older kernels take no notice.</remarks>
-    public static bool TryShortenSlices(bool installs)
+    public static bool TryShortenSlices(bool installs, int thread = 0)
     {
         SchedAttr attr = new() { Size = (uint)sizeof(SchedAttr), Nice = installs ? Nice : 0, RuntimeNs = BulkSliceNs };
-        return syscall(SYS_sched_setattr, pid: 0, &attr, flags: 0) == 0;
+        return syscall(SYS_sched_setattr, thread, &attr, flags: 0) == 0;
     }
 
     /// <summary>Lowers the calling thread, one that nobody waits for while a freeze lasts that others work to end.</summary>

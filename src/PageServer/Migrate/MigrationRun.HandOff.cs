@@ -184,6 +184,7 @@ internal sealed partial class MigrationRun
                 break;
             case FrameKind.Resumed:
                 _times.ResumedUs = _control!.Clock.ToOurUs(message.As<Resumed>().ResumedUs);
+                _lanes!.TasksRun();
                 break;
             case FrameKind.Progress:
                 _progress.Tell(message.As<Progress>());

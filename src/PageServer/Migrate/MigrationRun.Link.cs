@@ -93,6 +93,8 @@ internal sealed partial class MigrationRun
                 _retryAfter = _retryAfter * 2 < LongestRetryAfter ? _retryAfter * 2 : LongestRetryAfter;
                 BeginEpoch();
                 await ConnectAsync(leave).ConfigureAwait(false);
+                // Behind the hand-off they run, or will at once.
+                _lanes!.TasksRun();
                 await AgreeAsync(leave).ConfigureAwait(false);
                 _errors.Add(string.Create(CultureInfo.InvariantCulture, $"the connection broke ({reason}) and was made again after {(Environment.TickCount64 - stalledSince) / 1000.0:F1} s"));
                 _progress.Enter(MigrationPhase.Draining);

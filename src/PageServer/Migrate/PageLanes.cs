@@ -12,6 +12,7 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
 {
     private readonly TaskCompletionSource<string> _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<Thread> _threads = [];
+    private readonly BulkThread _pushing = new(installs: false);
     private volatile bool _closing;
     private volatile bool _memoryIsLost;
 
@@ -42,13 +43,23 @@ internal sealed class PageLanes(SocketLane demand, SocketLane push) : IDisposabl
         return session.ServeDemandAsync(demand, CancellationToken.None);
     });
 
+    /// <summary>The tasks run on the destination: until then a push takes only what CPU time is left.</summary>
+    internal void TasksRun() => _pushing.TasksRun();
+
     /// <summary>Begins to push.</summary>
     internal void StartPush(PageServerSession session)
     {
         Run("push", push, () =>
         {
-            _ = FaultPriority.TryShortenSlices(installs: false);
-            return session.PushAsync(push.Output, CancellationToken.None);
+            _pushing.Enter();
+            try
+            {
+                return session.PushAsync(push.Output, CancellationToken.None);
+            }
+            finally
+            {
+                _pushing.Leave();
+            }
         });
         Run("push acks", push, () => session.ReadAcknowledgementsAsync(push.Input, CancellationToken.None));
     }
