@@ -166,10 +166,17 @@ public sealed class ArrivalTests
     }
 
     [SkippableFact]
-    public async Task A_dead_keeper_keeps_nothing_from_being_cleaned_up()
+    public async Task A_keeper_that_dies_before_the_hand_off_ends_the_attempt_and_nothing_is_left()
     {
         await using RunningAgent agent = await RunningAgent.StartAsync(static options => options.KeeperProgram = "/bin/true");
-        await agent.AssertServesTheNextAsync();
+        (Peer control, Prepared answer) = agent.Prepare(SessionToken.Create());
+        using (control)
+        {
+            Assert.Empty(answer.Refusals);
+            Assert.Contains("postcopy keeper", Assert.Single(NeverRan.Parser.ParseFrom(control.Expect(FrameKind.NeverRan)).Errors), StringComparison.Ordinal);
+        }
+
+        await TestBed.Condition.WaitAsync(() => !agent.Sessions.Any(), Peer.Patience, "the session's directory is removed");
     }
 
     [SkippableFact]
