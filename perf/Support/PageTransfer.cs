@@ -76,7 +76,12 @@ internal sealed class PageTransfer : IDisposable
 
     internal ulong BytesOnWire => _sourceLanes.Bytes;
 
-    internal void StartPush() => _sourceLanes.StartPush(_server);
+    internal void StartPush()
+    {
+        // There is no restore that the push would have to stand behind.
+        _sourceLanes.TasksRun();
+        _sourceLanes.StartPush(_server);
+    }
 
     internal void WaitUntilDrained()
     {
