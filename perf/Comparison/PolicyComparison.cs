@@ -26,7 +26,7 @@ internal sealed class PolicyComparison(Mover mover, bool quick)
             }
 
             Dictionary<string, List<RedisLoad.Load>> loads = await RunInTurnsAsync(policy => redis.MoveAsync("--policy", policy));
-            rows.AddRange(Rows("20,000 random reads of Redis", "s", loads, static load => load.Seconds));
+            rows.AddRange(Rows($"{RedisLoad.Requests} random reads of Redis", "s", loads, static load => load.Seconds));
             rows.AddRange(Rows("a read's p99, Redis", "ms", loads, static load => load.P99Ms));
         }
         finally

@@ -6,7 +6,7 @@ namespace PostCopy.Perf.Comparison;
 /// <summary>A full Redis that clients read at random (redis-benchmark) from the moment on at which it answers on the destination.</summary>
 internal sealed class RedisLoad(Mover mover, int mebibytes)
 {
-    private const int Requests = 20_000;
+    internal const int Requests = 20_000;
     private const int Clients = 8;
     private const int ValueBytes = 1000;
     private const string Name = "redis";

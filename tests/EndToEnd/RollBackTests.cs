@@ -110,6 +110,41 @@ public sealed class RollBackTests : IAsyncLifetime
         await AssertUnharmedAsync();
     }
 
+    /// <summary>CRIU would look only every 100 ms whether its own freeze has worked.</summary>
+    [SkippableFact]
+    public async Task CRIU_finds_the_container_frozen_and_it_runs_on_afterwards()
+    {
+        await StartAsync();
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
+        {
+            await using Migration migration = await StartHeldAsync(agent, "pre-restore");
+            string states = await Hosts["a"].RunAsync("sh", "-c", "grep -o 'freezer.state=.*' /run/postcopy/*-source/work/dump.log");
+            Assert.Equal("freezer.state=FROZEN", states.Split('\n')[0]);
+            await migration.Process.SignalAsync("INT");
+            LetGo();
+            (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+        }
+
+        await AssertUnharmedAsync();
+    }
+
+    /// <summary>CRIU outlives it, and leaves the container as frozen as it found it.</summary>
+    [SkippableFact]
+    public async Task The_runc_that_dumps_is_killed()
+    {
+        await StartAsync();
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
+        {
+            await using Migration migration = await StartHeldAsync(agent, "pre-restore");
+            Assert.Equal(1, await Hosts["a"].SignalAsync("KILL", "runc.*checkpoint"));
+            await migration.Process.SignalAsync("INT");
+            LetGo();
+            (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+        }
+
+        await AssertUnharmedAsync();
+    }
+
     [SkippableFact]
     public async Task The_agent_is_killed_while_it_restores()
     {

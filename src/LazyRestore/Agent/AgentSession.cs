@@ -208,55 +208,6 @@ internal sealed partial class AgentSession
         Save(new DestinationRecord { Token = Token.ToHex(), Prepare = _container.ToByteArray(), Peer = _peer });
     }
 
-    private void UseKeeper(KeeperProcess keeper)
-    {
-        _keeper = keeper;
-        _ = ((Func<Task>)(async () =>
-        {
-            await keeper.EndedAsync().ConfigureAwait(false);
-            Post(new SessionEvent.KeeperEnded(keeper));
-        }))();
-    }
-
-    /// <summary>Before the hand-off that ends the attempt; behind it tasks run whose memory only this process would hold, until another keeper does.</summary>
-    private async Task HandleKeeperDeathAsync()
-    {
-        if (_state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking)
-        {
-            _errors.Add("the process that is to hold the userfaultfds (postcopy keeper) has died");
-            await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
-        }
-        else if (_state is DestinationState.MayRun or DestinationState.Running && !_drained && !_containerDied && _memory is not null)
-        {
-            ReplaceKeeper(_memory);
-        }
-    }
-
-    private void ReplaceKeeper(LazyMemory memory)
-    {
-        try
-        {
-            KeeperProcess keeper = new(_options.KeeperProgram!, _criu!.Directory);
-            _keeper!.Dispose();
-            UseKeeper(keeper);
-            int kept = memory.ReplaceKeeper(keeper);
-            if (_record!.Init.Exists)
-            {
-                keeper.Watch(_initPid);
-            }
-            else
-            {
-                keeper.WatchAddressSpaces();
-            }
-
-            AgentLog.KeeperReplaced(_logger, Token.Name, kept);
-        }
-        catch (IOException e)
-        {
-            AgentLog.NoKeeper(_logger, Token.Name, e.Message);
-        }
-    }
-
     /// <summary>Pages are taken before the freeze if the source has asked for that and there is room.</summary>
     private bool TryStage()
     {

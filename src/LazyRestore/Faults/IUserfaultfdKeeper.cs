@@ -6,8 +6,8 @@ namespace PostCopy.Faults;
 internal interface IUserfaultfdKeeper
 {
     /// <summary>
-    /// Called with every descriptor, forked children's too, before anything else is done with it; may be called twice for one. For a forked child that is on the fault thread
-    /// and with the parent's installers stopped: be quick.
+    /// Called with every descriptor, forked children's too, before anything else is done with it; may be called twice for one. For a forked child that is
+    /// on the fault thread and with the parent's installers stopped: be quick.
     /// </summary>
     /// <param name="id">A number by which a later process can ask for it: 1, 2, 3... in no particular order.</param>
     /// <param name="uffd">Stays the caller's.</param>

@@ -13,6 +13,12 @@ namespace PostCopy.Keeper;
 /// </summary>
 internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
 {
+    private const int SOL_SOCKET = 1;
+    private const int SO_PEERCRED = 17;
+
+    /// <summary>struct ucred: pid, uid, gid (unix(7)); of the process that listened.</summary>
+    private const int UcredBytes = 12;
+
     private readonly int _socket;
     private readonly Socket? _connection;
     private readonly ChildProcess? _child;
@@ -129,7 +135,7 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
         }
     }
 
-    /// <summary>Completes when the keeper has ended, whoever ended it; never throws.</summary>
+    /// <summary>Completes when the keeper has ended, whoever ended it.</summary>
     internal async Task EndedAsync()
     {
         if (_child is not null)
@@ -138,14 +144,11 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
             return;
         }
 
-        try
-        {
-            await _connection!.ReceiveAsync(new byte[1]).ConfigureAwait(false);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // No less its end.
-        }
+        // Not by the connection: an asynchronous receive would make it one that does not block, and a burst of forks would find it full.
+        byte[] peer = new byte[UcredBytes];
+        _connection!.GetRawSocketOption(SOL_SOCKET, SO_PEERCRED, peer);
+        int pid = BitConverter.ToInt32(peer);
+        await ProcessEnd.WaitAsync(pid).ConfigureAwait(false);
     }
 
     /// <summary>Closes our end. Without <see cref="ReleaseAsync"/> the keeper goes on holding.</summary>

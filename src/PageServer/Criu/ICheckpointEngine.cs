@@ -12,7 +12,7 @@ internal interface ICheckpointEngine
     Task<CheckpointTarget> FindAsync(CancellationToken cancellation);
 
     /// <summary>The cgroup that CRIU freezes in order to stop the tasks; null when it stops them in another way, or nobody knows.</summary>
-    FreezerCgroup? FrozenByCriu { get; }
+    FreezerCgroup? FrozenByCriu();
 
     /// <summary>Starts the dump; CRIU's hook tells how far it is.</summary>
     ChildProcess Start(CriuSession criu);

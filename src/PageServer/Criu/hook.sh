@@ -12,11 +12,16 @@ tell() { echo "$CRTOOLS_SCRIPT_ACTION ${CRTOOLS_INIT_PID:-0}" 1<>events; }
 
 # The owner is a pid and the time it started, so that another process with the same number is not mistaken for it.
 owner_lives() {
-  local pid started stat
-  read -r pid started <owner || return 1
-  read -r stat 2>/dev/null <"/proc/$pid/stat" || return 1
+  local pid started
+  read -r pid started <owner && read_start "$pid" && [[ $start == "$started" ]]
+}
+
+# When a process started, into "start".
+read_start() {
+  local stat
+  read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
   set -- ${stat##*) }
-  [[ ${20} == "$started" ]]
+  start=${20}
 }
 
 # Waits for the owner's answer and ends with it.  "$1" is run each time the owner is found dead; it may end the script.
@@ -59,12 +64,10 @@ freezer() {
 # CRIU freezes a container's cgroup and looks whether it is frozen, then again every 100 ms: a task that was running is not at the first look, and everything
 # stands still for that long.  So CRIU finds it frozen.  See CriuHook.FreezeBeforeDump.
 freeze_before_dump() {
-  local file frozen thawed report word stat lines give_up
+  local file frozen thawed report word lines give_up
   { read -r file && read -r frozen && read -r thawed && read -r report && read -r word; } 2>/dev/null <freeze-first || return 0
   owner_lives || exit 1
-  read -r stat <"/proc/$PPID/stat"
-  set -- ${stat##*) }
-  echo "$PPID ${20}" >criu
+  read_start "$PPID" && echo "$PPID $start" >criu
   thaw_without_owner "$file" "$thawed" </dev/null &>/dev/null &
   echo "$frozen" >"$file"
   give_up=$((${EPOCHREALTIME/[.,]/} + 50000))

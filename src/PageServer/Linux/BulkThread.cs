@@ -26,7 +26,8 @@ internal sealed class BulkThread(bool installs)
     {
         lock (_lock)
         {
-            _thread = 0;
+            // Another one, of a later connection, may have entered already.
+            _thread = _thread == FaultPriority.Thread ? 0 : _thread;
         }
     }
 

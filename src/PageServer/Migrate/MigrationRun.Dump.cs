@@ -46,8 +46,7 @@ internal sealed partial class MigrationRun
             _criu!.LimitStopping(time);
         }
 
-        _frozenFirst = _engine.FrozenByCriu;
-        if (_frozenFirst is { } freezer)
+        if (_engine.FrozenByCriu() is { } freezer)
         {
             _criu!.Hook.FreezeBeforeDump(freezer);
         }
@@ -59,7 +58,7 @@ internal sealed partial class MigrationRun
         {
             if (await NextStepAsync(cancellation).ConfigureAwait(false) is not { } step)
             {
-                _frozenFirst?.Thaw();
+                _engine.FrozenByCriu()?.Thaw();
                 return CriuLog.SaysTasksDidNotStop(_criu!.DumpLog)
                     ? null
                     : throw new MigrationException($"CRIU could not dump {_engine.Subject}: {CriuLog.FirstError(_criu.DumpLog) ?? _criu.RuncOutput.LastLine} (logs kept in {_criu.KeptLogs})");

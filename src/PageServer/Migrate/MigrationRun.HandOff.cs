@@ -279,7 +279,7 @@ internal sealed partial class MigrationRun
         {
             await _checkpointEnded.WaitAsync(deadline.Token).ConfigureAwait(false);
             await _criu.Hook.CriuEndedAsync().WaitAsync(deadline.Token).ConfigureAwait(false);
-            _frozenFirst?.Thaw();
+            _engine.FrozenByCriu()?.Thaw();
             _freezer?.Thaw();
             _engine.Release(_criu);
         }

@@ -43,7 +43,6 @@ internal sealed partial class MigrationRun : IDisposable
     private PageLanes? _lanes;
     private ChildProcess? _checkpoint;
     private Task? _checkpointEnded;
-    private FreezerCgroup? _frozenFirst;
     private FreezerCgroup? _freezer;
     private int[] _tasks = [];
     private NetworkLock? _networkLock;
@@ -294,6 +293,8 @@ internal sealed partial class MigrationRun : IDisposable
         StartPushWhenValidated();
         if (_options.Mode == MigrationMode.StopCopy)
         {
+            // They run when all has been pushed, and not before: there is nothing to stand behind.
+            _lanes!.TasksRun();
             _progress.Enter(MigrationPhase.Copying);
         }
 

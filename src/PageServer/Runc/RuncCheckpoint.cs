@@ -19,7 +19,7 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
             : throw new RuncException($"the container '{container.Id}' is {container.Status}: only a running one can be moved{(container.Status == "paused" ? " (runc resume it first)" : "")}");
     }
 
-    public FreezerCgroup? FrozenByCriu => _runc.FreezerOf(id);
+    public FreezerCgroup? FrozenByCriu() => _runc.FreezerOf(id);
 
     public ChildProcess Start(CriuSession criu) => _runc.StartCheckpoint(id, criu);
 

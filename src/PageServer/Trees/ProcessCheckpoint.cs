@@ -14,7 +14,7 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
 
     /// <inheritdoc/>
     /// <remarks>CRIU stops the processes of a tree one by one.</remarks>
-    public FreezerCgroup? FrozenByCriu => null;
+    public FreezerCgroup? FrozenByCriu() => null;
 
     public ChildProcess Start(CriuSession criu) => ChildProcess.Start(
         CriuCommand.Program,

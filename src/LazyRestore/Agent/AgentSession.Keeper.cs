@@ -1,0 +1,82 @@
+using PostCopy.Faults;
+using PostCopy.HandOff;
+using PostCopy.Keeper;
+
+namespace PostCopy.Agent;
+
+/// <summary>The process that holds the userfaultfds beside this one, and its successor should it die.</summary>
+internal sealed partial class AgentSession
+{
+    /// <summary>Between two attempts to give a dead keeper a successor.</summary>
+    private static readonly TimeSpan KeeperPause = TimeSpan.FromSeconds(2);
+
+    private long _keeperReplacedAt;
+
+    private void UseKeeper(KeeperProcess keeper)
+    {
+        _keeper = keeper;
+        _ = ((Func<Task>)(async () =>
+        {
+            await keeper.EndedAsync().ConfigureAwait(false);
+            Post(new SessionEvent.KeeperEnded(keeper));
+        }))();
+    }
+
+    /// <summary>Before the hand-off that ends the attempt; behind it tasks run whose memory only this process would hold, until another keeper does.</summary>
+    private async Task HandleKeeperDeathAsync()
+    {
+        if (_state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking)
+        {
+            _errors.Add("the process that is to hold the userfaultfds (postcopy keeper) has died");
+            await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
+        }
+        else if (_state is DestinationState.MayRun or DestinationState.Running && !_drained && !_containerDied && _memory is not null)
+        {
+            ReplaceKeeper(_memory);
+        }
+    }
+
+    private void ReplaceKeeper(LazyMemory memory)
+    {
+        // One that cannot live must not be followed by another at once, again and again.
+        if (Environment.TickCount64 - _keeperReplacedAt < KeeperPause.TotalMilliseconds)
+        {
+            LookAfterKeeperLater();
+            return;
+        }
+
+        _keeperReplacedAt = Environment.TickCount64;
+        try
+        {
+            KeeperProcess keeper = new(_options.KeeperProgram!, _criu!.Directory);
+            _keeper!.Dispose();
+            UseKeeper(keeper);
+            int kept = memory.ReplaceKeeper(keeper);
+            if (_record!.Init.Exists)
+            {
+                keeper.Watch(_initPid);
+            }
+            else
+            {
+                keeper.WatchAddressSpaces();
+            }
+
+            AgentLog.KeeperReplaced(_logger, Token.Name, kept);
+        }
+        catch (IOException e)
+        {
+            AgentLog.NoKeeper(_logger, Token.Name, e.Message);
+            LookAfterKeeperLater();
+        }
+    }
+
+    private void LookAfterKeeperLater()
+    {
+        KeeperProcess dead = _keeper!;
+        _ = ((Func<Task>)(async () =>
+        {
+            await Task.Delay(KeeperPause).ConfigureAwait(false);
+            Post(new SessionEvent.KeeperEnded(dead));
+        }))();
+    }
+}
