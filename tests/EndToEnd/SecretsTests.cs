@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using Mono.Unix.Native;
 using PostCopy.Certificates;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tests.Testing;
@@ -157,10 +158,10 @@ public sealed class SecretsTests
         {
             try
             {
-                // A FIFO would block.
-                return (File.GetAttributes(path) & FileAttributes.ReparsePoint) != 0 || path.EndsWith("/events", StringComparison.Ordinal) || path.EndsWith("/answers", StringComparison.Ordinal)
-                    ? ""
-                    : Encoding.UTF8.GetString(File.ReadAllBytes(path));
+                // Regular files only: opening a FIFO waits for its other end, perhaps for ever.
+                return Syscall.lstat(path, out Stat stat) == 0 && (stat.st_mode & FilePermissions.S_IFMT) == FilePermissions.S_IFREG
+                    ? Encoding.UTF8.GetString(File.ReadAllBytes(path))
+                    : "";
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
