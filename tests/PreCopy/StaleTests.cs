@@ -88,10 +88,15 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
             Assert.True(await receiving);
             return Compare(staged, tasks);
         }
+        catch (Exception e) when (storm.HasExited)
+        {
+            // A writer that found its memory changed ends all of them.
+            string result = File.Exists($"{directory}/result") ? File.ReadAllText($"{directory}/result") : "they said nothing";
+            throw new InvalidOperationException($"the writers have ended: {result}", e);
+        }
         finally
         {
-            int[] all = stopped.Length > 0 || storm.HasExited ? stopped : [.. TaskTree.Map(storm.Pid).Values];
-            Array.ForEach(all, pid => Signal(pid, Mono.Unix.Native.Signum.SIGCONT));
+            Array.ForEach(stopped, pid => Signal(pid, Mono.Unix.Native.Signum.SIGCONT));
             File.WriteAllText($"{directory}/stop", "");
             using CancellationTokenSource patience = new(program == "storm" ? TimeSpan.FromSeconds(30) : TimeSpan.Zero);
             try
@@ -100,10 +105,12 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
             }
             catch (OperationCanceledException)
             {
-                Array.ForEach([storm.Pid, .. all], static pid => Signal(pid, Mono.Unix.Native.Signum.SIGKILL));
+                Signal(storm.Pid, Mono.Unix.Native.Signum.SIGKILL);
                 await storm.WaitAsync(CancellationToken.None);
             }
 
+            // Whoever of its session is left.
+            Signal(-storm.Pid, Mono.Unix.Native.Signum.SIGKILL);
             directory.Delete(recursive: true);
         }
     }

@@ -20,11 +20,11 @@ internal sealed partial class AgentSession
     private readonly Built _built = new();
     private DestinationState _state = DestinationState.Receiving;
     private bool _containerDied;
+    private long _failedToRunAt;
     private bool _restored;
     private string? _socketError;
     private string? _failedBecause;
     private long _drainedUs;
-    private FreezerCgroup? _freezer;
 
     private async Task AdvanceAsync(DestinationInput input)
     {
@@ -161,10 +161,9 @@ internal sealed partial class AgentSession
                 Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
                 _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
                 _keeper!.Watch(step.InitPid);
-                _freezer = FreezerCgroup.TryOf(step.InitPid);
-                if (_freezer is not null)
+                if (FreezerCgroup.TryOf(step.InitPid) is { } freezer)
                 {
-                    _criu!.Hook.FreezeWhileLettingGo(_freezer);
+                    _criu!.Hook.FreezeWhileLettingGo(freezer);
                 }
 
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
@@ -176,11 +175,15 @@ internal sealed partial class AgentSession
 
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
                 break;
+            case CriuStep.PreResume when !_criu!.Hook.MayHaveRun:
+                // CRIU lets the tasks go, and they are frozen.
+                break;
             case CriuStep.PreResume:
                 await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
-                AgentLog.Runs(_logger, Token.Name, _container.ContainerId, _memory!.Counters.Remaining);
                 break;
             case CriuStep.PostResume:
+                await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
+                AgentLog.Runs(_logger, Token.Name, _container.ContainerId, _memory!.Counters.Remaining);
                 _lanes.TasksRun();
                 TrySend(FrameKind.Resumed, new Resumed { ResumedUs = step.AtUs });
                 break;
@@ -209,14 +212,10 @@ internal sealed partial class AgentSession
 
     private async Task HandleRestoreEndedAsync(ExitStatus status)
     {
-        // Had CRIU been killed while it let the tasks go, nobody else would.
-        if (_freezer is not null && Directory.Exists(_freezer.Directory))
-        {
-            _freezer.Thaw();
-        }
-
         if (status.IsSuccess)
         {
+            // Where CRIU could not start its post-resume script.
+            CriuHook.FreezerIn(_criu!.Directory)?.Thaw();
             _restored = true;
             _lanes.TasksRun();
             // CRIU goes on when it cannot start its pre-resume script: then this is the first that is heard of the tasks running.
@@ -231,7 +230,7 @@ internal sealed partial class AgentSession
         {
             await AdvanceAsync(DestinationInput.BuildFailed).ConfigureAwait(false);
         }
-        else if (CriuLog.SaysRestoreFailed(_criu.RestoreLog) && !_criu.Hook.MayHaveRun)
+        else if (await IsUnrunAsync().ConfigureAwait(false))
         {
             await AdvanceAsync(DestinationInput.FailedUnrun).ConfigureAwait(false);
         }
@@ -239,6 +238,44 @@ internal sealed partial class AgentSession
         {
             _failedBecause = reason + "; it cannot be proved that no task ran";
             TrySend(FrameKind.Failed, new Failed { Error = _failedBecause });
+        }
+    }
+
+    /// <summary>
+    /// Whether it is certain that no task of a failed restore ran: CRIU says that it killed them before it let any go; or it is dead, as is its script, and they are still
+    /// as frozen as that script has left them.
+    /// </summary>
+    private async Task<bool> IsUnrunAsync()
+    {
+        for (long late = Environment.TickCount64 + (long)UndoPatience.TotalMilliseconds; IsHeld() && ProcessOffspring.Exists(_record!.Restore) && Environment.TickCount64 < late;)
+        {
+            // runc is dead, and CRIU may yet let them go.
+            await Task.Delay(TimeSpan.FromMilliseconds(10)).ConfigureAwait(false);
+        }
+
+        // In this order: who is dead lets nobody go after the look at the freezer.
+        return !_criu!.Hook.MayHaveRun && (CriuLog.SaysRestoreFailed(_criu.RestoreLog) || (!ProcessOffspring.Exists(_record!.Restore) && IsHeld()));
+
+        bool IsHeld() => !_criu!.Hook.MayHaveRun && CriuHook.FreezerIn(_criu.Directory) is { IsFrozen: true };
+    }
+
+    /// <summary>
+    /// CRIU may fail behind the yes and before any task runs. It then kills them, and where they have threads it waits for ever: for the first of them, which does not
+    /// end while CRIU itself has not seen the end of the others.
+    /// </summary>
+    private void KillHungRestore()
+    {
+        if (_state != DestinationState.MayRun || _criu!.Hook.MayHaveRun || !CriuLog.SaysRestoreFailed(_criu.RestoreLog))
+        {
+            _failedToRunAt = 0;
+        }
+        else if (_failedToRunAt == 0)
+        {
+            _failedToRunAt = Environment.TickCount64;
+        }
+        else if (Environment.TickCount64 - _failedToRunAt > UndoPatience.TotalMilliseconds)
+        {
+            ProcessOffspring.Kill(_record!.Restore);
         }
     }
 
@@ -262,11 +299,21 @@ internal sealed partial class AgentSession
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
             await AwaitUndoAsync(_record!.Restore, deadline.Token).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
+            KillHeldCopy();
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {
             _errors.Add($"the unrun copy could not be removed ({e.Message}): runc delete --force {_container.ContainerId} on this host");
+        }
+    }
+
+    /// <summary>What a CRIU that is dead has left behind, frozen.</summary>
+    private void KillHeldCopy()
+    {
+        if (CriuHook.FreezerIn(_criu!.Directory) is { IsFrozen: true } freezer)
+        {
+            freezer.KillAll();
         }
     }
 

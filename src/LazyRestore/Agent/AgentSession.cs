@@ -344,6 +344,7 @@ internal sealed partial class AgentSession
                 TellStatus();
                 TellProgress();
                 LetExitedTasksGo();
+                KillHungRestore();
                 await LookForLossAsync().ConfigureAwait(false);
                 break;
             default:
@@ -396,7 +397,7 @@ internal sealed partial class AgentSession
     private void ReadImages()
     {
         MakeMemory();
-        _socket = new LazyPagesSocket(_criu!.WorkDirectory, _memory!.Add);
+        _socket = new LazyPagesSocket(_criu!.WorkDirectory, _memory!.Add, _keeper!.KeepConnection);
         _lanes.Start(_memory, _container.Checksums);
     }
 
@@ -446,7 +447,11 @@ internal sealed partial class AgentSession
 
         bool owed = _state is DestinationState.MayRun or DestinationState.Running && !_drained && !_containerDied;
         _lanes.Dispose();
-        _socket?.Dispose();
+        if (_state != DestinationState.MayRun)
+        {
+            _socket?.Dispose();
+        }
+
         await LetMemoryGoAsync(owed).ConfigureAwait(false);
         _inbox?.Dispose();
         _control?.Close();

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Mono.Unix.Native;
+using PostCopy.Criu;
 using PostCopy.Faults;
 using PostCopy.Linux;
 using PostCopy.Userfault;
@@ -126,6 +127,9 @@ public static class KeeperMain
                 case KeeperProtocol.Hold:
                     _userfaultfds.Add((number, descriptor));
                     break;
+                case KeeperProtocol.Connection:
+                    // Held by being open, until this process ends.
+                    break;
                 case KeeperProtocol.Container:
                     (_container, _containerPid) = (descriptor, number);
                     break;
@@ -174,7 +178,7 @@ public static class KeeperMain
             try
             {
                 FreezerCgroup? ofFirst = Directory.Exists($"/proc/{_containerPid}") ? FreezerCgroup.TryOf(_containerPid) : null;
-                (ofFirst ?? FreezerCgroup.At(Path.GetDirectoryName(File.ReadLines(Path.Combine(directory, "freezer")).First())!)).Freeze();
+                (ofFirst ?? CriuHook.FreezerIn(directory))?.Freeze();
             }
             catch (IOException e)
             {

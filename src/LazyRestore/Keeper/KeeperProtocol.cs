@@ -21,6 +21,9 @@ internal static class KeeperProtocol
     /// <summary>A userfaultfd to hold, with its number; and back to an agent that takes over.</summary>
     internal const byte Hold = (byte)'h';
 
+    /// <summary>CRIU's connection to <c>lazy-pages.socket</c>, to hold and nothing else: CRIU takes its end for a failed restore, and kills what it restored.</summary>
+    internal const byte Connection = (byte)'s';
+
     /// <summary>A pidfd of the container's first process, with its pid: when that is dead, it is time to look whether any of the others lives.</summary>
     internal const byte Container = (byte)'c';
 

@@ -22,14 +22,19 @@ internal sealed class LazyPagesSocket : IDisposable
     private readonly Socket _listener;
     private readonly Thread _thread;
     private readonly Action<ImagePid, Userfaultfd> _arrived;
+    private readonly Action<int>? _connected;
     private readonly TaskCompletionSource _finished = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Socket? _connection;
     private volatile bool _closing;
 
     /// <summary>Listens in <paramref name="workDirectory"/>, where CRIU looks. <paramref name="arrived"/> takes ownership of each descriptor.</summary>
-    internal LazyPagesSocket(string workDirectory, Action<ImagePid, Userfaultfd> arrived)
+    /// <param name="workDirectory">CRIU's.</param>
+    /// <param name="arrived">Called for each task.</param>
+    /// <param name="connected">Called with the connection's descriptor, which stays ours: when its last duplicate closes before the end, CRIU kills what it has restored.</param>
+    internal LazyPagesSocket(string workDirectory, Action<ImagePid, Userfaultfd> arrived, Action<int>? connected = null)
     {
         _arrived = arrived;
+        _connected = connected;
         _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         // Before it has a name: bind gives the file the socket's own mode (unix(7)), and it is never open to others.
         _ = Syscall.fchmod((int)_listener.SafeHandle.DangerousGetHandle(), FilePermissions.S_IRUSR | FilePermissions.S_IWUSR);
@@ -74,6 +79,7 @@ internal sealed class LazyPagesSocket : IDisposable
             // One restore a socket: a second one must fail at once, not wait in the queue. This removes the path, too.
             _listener.Dispose();
             int socket = (int)_connection.SafeHandle.DangerousGetHandle();
+            _connected?.Invoke(socket);
             int pid;
             while (!_closing && (pid = ReadPid(socket)) != RestoreFinished)
             {

@@ -17,6 +17,8 @@ internal sealed class CriuHook : IDisposable
     internal const string DecisionName = "decision";
     internal const string ReturnedName = "returned";
 
+    private const string FreezerName = "freezer";
+
     private readonly string _directory;
     private readonly FileStream _events;
     private readonly FileStream _answers;
@@ -67,7 +69,9 @@ internal sealed class CriuHook : IDisposable
     /// <summary>Written before the source is asked for its word: from then on it may have given it.</summary>
     internal WriteOnceRecord Asked => new(Path.Combine(_directory, "asked"));
 
-    /// <summary>True once CRIU came to the point behind which tasks may run.</summary>
+    /// <summary>
+    /// True once tasks may have run: from CRIU's <c>post-resume</c> on, or from <c>pre-resume</c> where they could not be frozen (<see cref="FreezeWhileLettingGo"/>).
+    /// </summary>
     internal bool MayHaveRun => File.Exists(Path.Combine(_directory, "ran"));
 
     private string ScriptPath => Path.Combine(_directory, "hook.sh");
@@ -75,12 +79,20 @@ internal sealed class CriuHook : IDisposable
     /// <summary>
     /// Has the script freeze the tasks in <c>pre-resume</c> and thaw them in <c>post-resume</c>. CRIU lets them go one by one: a task that kills
     /// another as soon as it runs would make it find a dead one, take that for a failed restore and kill all of them. CRIU itself may be in
-    /// their cgroup (runc puts it there), so it is moved out, to our own.
+    /// their cgroup (runc puts it there), so it is moved out, to our own. Should CRIU die in between, it is certain that none of them ran.
     /// </summary>
     internal void FreezeWhileLettingGo(FreezerCgroup freezer)
     {
         (string file, string frozen, string thawed) = freezer.Switch;
-        File.WriteAllLines(Path.Combine(_directory, "freezer"), [file, frozen, thawed, Path.Combine(freezer.OwnDirectory, "cgroup.procs")]);
+        File.WriteAllLines(Path.Combine(_directory, FreezerName), [file, frozen, thawed, Path.Combine(freezer.OwnDirectory, "cgroup.procs")]);
+    }
+
+    /// <summary>The freezer that <see cref="FreezeWhileLettingGo"/> has named in a session's directory, whoever called it; null when it has none or is gone.</summary>
+    internal static FreezerCgroup? FreezerIn(string sessionDirectory)
+    {
+        string path = Path.Combine(sessionDirectory, FreezerName);
+        string? directory = File.Exists(path) ? Path.GetDirectoryName(File.ReadLines(path).FirstOrDefault()) : null;
+        return Directory.Exists(directory) ? FreezerCgroup.At(directory) : null;
     }
 
     /// <summary>

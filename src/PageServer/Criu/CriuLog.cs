@@ -16,8 +16,9 @@ internal static partial class CriuLog
             ? Strip(line)
             : null;
 
-    /// <summary>True when CRIU itself ended the restore in failure: it then killed what it had built.</summary>
-    internal static bool SaysRestoreFailed(string path) => ReadTail(path).Any(static line => line.Contains("Restoring FAILED", StringComparison.Ordinal));
+    /// <summary>True when CRIU itself ended the restore in failure: it then killed what it had built, or is at it.</summary>
+    internal static bool SaysRestoreFailed(string path) => ReadTail(path).Any(static line =>
+        line.Contains("Restoring FAILED", StringComparison.Ordinal) || line.Contains("Killing processes because of failure on restore", StringComparison.Ordinal));
 
     /// <summary>True when CRIU's time to stop the tasks was over (criu(8), --timeout) and it let them go.</summary>
     internal static bool SaysTasksDidNotStop(string path) => ReadTail(path).Any(static line => line.Contains("Timeout reached. Try to interrupt: 0", StringComparison.Ordinal));

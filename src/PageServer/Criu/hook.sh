@@ -51,14 +51,16 @@ destination_abandoned() {
 }
 
 # The tasks' freezer, where postcopy has named it: see CriuHook.FreezeWhileLettingGo.  Without it the tasks run as CRIU lets each go.
-freezer() {
+hold_tasks() {
   local file frozen thawed outside
-  { read -r file && read -r frozen && read -r thawed && read -r outside; } 2>/dev/null <freezer || return 0
-  if [[ $1 == thaw ]]; then
-    echo "$thawed" >"$file"
-  else
+  { read -r file && read -r frozen && read -r thawed && read -r outside; } 2>/dev/null <freezer &&
     { echo "$PPID" && echo $$ ; } >"$outside" && echo "$frozen" >"$file"
-  fi
+}
+
+let_tasks_go() {
+  local file frozen thawed
+  { read -r file && read -r frozen && read -r thawed; } 2>/dev/null <freezer || return 0
+  echo "$thawed" >"$file"
 }
 
 # CRIU freezes a container's cgroup and looks whether it is frozen, then again every 100 ms: a task that was running is not at the first look, and everything
@@ -99,8 +101,9 @@ case $CRTOOLS_SCRIPT_ACTION in
   # CRIU's page server is not used.  Rolling back it must be refused, and after a hand-off there is nobody left to serve.
   status-ready) exit 1 ;;
   post-restore) wait_for_answer destination_abandoned ;;
-  pre-resume) : >ran; freezer freeze; tell ;;
-  post-resume) freezer thaw; tell ;;
+  # "ran" comes before whatever lets the first task run: the thaw, or else CRIU.
+  pre-resume) hold_tasks || : >ran; tell ;;
+  post-resume) : >ran; let_tasks_go; tell ;;
   pre-dump) tell; freeze_before_dump ;;
   network-lock) tell ;;
 esac

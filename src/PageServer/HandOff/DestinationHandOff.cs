@@ -46,7 +46,7 @@ internal enum DestinationInput
     /// <summary>The restore failed or its process died while the fence was closed.</summary>
     BuildFailed,
 
-    /// <summary>The restore failed behind the fence in an orderly way, before CRIU's <c>pre-resume</c>: nothing ran.</summary>
+    /// <summary>The restore failed behind the fence, and it is certain that nothing ran: CRIU says so in an orderly end, or it died with the tasks frozen.</summary>
     FailedUnrun,
 
     /// <summary>Give up while that is still our right: a deadline passed, or the agent is stopped.</summary>
@@ -58,7 +58,7 @@ internal enum DestinationInput
     /// <summary>The record says, now and for ever: never ran.</summary>
     RecordedNeverRan,
 
-    /// <summary>CRIU let the tasks go (<c>pre-resume</c>).</summary>
+    /// <summary>The tasks were let go (CRIU's <c>post-resume</c>, or <c>pre-resume</c> where they could not be frozen until then).</summary>
     Resumed,
 
     /// <summary>Every page is installed or dropped.</summary>
@@ -143,7 +143,7 @@ internal static class DestinationHandOff
 
     /// <summary>
     /// Where a new agent stands that finds a session of a dead one: from what was recorded, never from what was only remembered. Without
-    /// <paramref name="resumed"/> (CRIU's <c>pre-resume</c> stamp) the fence may be closed still; opening it twice does nothing.
+    /// <paramref name="resumed"/> (the stamp that comes before the first task runs) the fence may be closed still; opening it twice does nothing.
     /// </summary>
     internal static (DestinationState State, DestinationActions Actions) Recover(DestinationDecision? decision, bool returned, bool resumed) => (decision, returned, resumed) switch
     {

@@ -51,6 +51,9 @@ public enum Errno
     /// <summary>Too many open files.</summary>
     EMFILE = 24,
 
+    /// <summary>No such ioctl for this file.</summary>
+    ENOTTY = 25,
+
     /// <summary>No space left; old kernels answer it where newer ones answer ESRCH (userfaultfd).</summary>
     ENOSPC = 28,
 

@@ -63,6 +63,35 @@ internal sealed class FreezerCgroup
     /// <summary>Freezes every task in the cgroup and below. Returns once no task can reach user mode any more.</summary>
     internal void Freeze() => Write(frozen: true);
 
+    /// <summary>Whether <see cref="Freeze"/> came last, whoever called it. False when the cgroup is gone.</summary>
+    internal bool IsFrozen
+    {
+        get
+        {
+            (string file, _, string thawed) = Switch;
+            try
+            {
+                // On the way to it (v1: FREEZING) no task reaches user mode either.
+                return File.ReadAllText(file).Trim() != thawed;
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// <summary>Kills every process in it, and lets them go on to die.</summary>
+    internal void KillAll()
+    {
+        foreach (int pid in Processes())
+        {
+            ProcessSignal.Kill(pid);
+        }
+
+        Thaw();
+    }
+
     /// <summary>Lets the tasks go on, if there are any: a cgroup that is gone holds none.</summary>
     internal void Thaw()
     {

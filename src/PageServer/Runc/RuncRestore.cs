@@ -19,7 +19,7 @@ internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : 
     public ChildProcess Start(CriuSession criu) => _runc.StartRestore(id, bundle, criu);
 
     public async Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation) =>
-        await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" };
+        await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" or "paused" };
 
     public void Freeze(CriuSession criu, int initPid) => FreezerCgroup.Of(initPid).Freeze();
 

@@ -42,14 +42,29 @@ internal sealed class TrackedProcess : IDisposable
         }
 
         using PagemapScan scan = new(Identity.Pid);
-        foreach (ProcessMapping mapping in mappings.Where(static mapping => mapping is { IsPrivateAnonymous: true, IsReadable: true }))
+        using MappingCursor cursor = new(Identity.Pid);
+        for (ulong at = 0; cursor.From(at) is { } mapping; at = mapping.Range.EndExclusive)
         {
+            if (!IsWatched(mapping))
+            {
+                continue;
+            }
+
             _found.Clear();
             if (!scan.TryTakeWritten(mapping.Range, _found))
             {
+                // The program changes its mappings meanwhile, and the look above took its time. Half a mapping under protection is two mappings to the kernel, and a
+                // program's mremap(2) over both would fail: so it is looked at anew, and what is there goes under protection in the same instant.
+                if (cursor.From(mapping.Range.Start) is not { } now || !IsWatched(now))
+                {
+                    continue;
+                }
+
+                mapping = now;
+                bool isProtected = TryProtect(mapping.Range);
                 _found.Clear();
                 onNewMapping(mapping.Range);
-                if (!TryProtect(mapping.Range) || !scan.TryTakeAll(mapping.Range, _found))
+                if (!isProtected || !scan.TryTakeAll(mapping.Range, _found))
                 {
                     continue;
                 }
@@ -78,6 +93,8 @@ internal sealed class TrackedProcess : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _protection.Dispose();
+
+    private static bool IsWatched(ProcessMapping mapping) => mapping is { IsPrivateAnonymous: true, IsReadable: true };
 
     private void LookForInvisibleWrites(List<ProcessMapping> mappings) => CannotBeWatched ??= InvisibleWrites.ReasonIn(Identity.Pid, mappings);
 

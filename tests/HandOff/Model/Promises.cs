@@ -75,7 +75,7 @@ internal static class Promises
         world.Destination is { Process: DestinationState.NeverRan, ToDo: DestinationActions.None, Copy: Copy.None };
 
     /// <summary>
-    /// CRIU died by a signal on the destination before its <c>pre-resume</c> stamp, and the yes was taken before its death was heard of: nobody can
+    /// CRIU died by a signal on the destination before it let the tasks go and before they were frozen for that, and the yes was taken before its death was heard of: nobody can
     /// prove whether the copy ran. Its tasks run or are parked, the source stays frozen and is reported as handed off, and a human decides.
     /// </summary>
     internal static bool IsUnprovable(in World world) =>

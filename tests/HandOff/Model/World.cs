@@ -25,10 +25,10 @@ internal enum Restore
     /// <summary>The fence is open; the tasks are about to be let go.</summary>
     Passed,
 
-    /// <summary>The tasks were let go, and CRIU's <c>pre-resume</c> stamp says so.</summary>
+    /// <summary>The tasks were let go, and the stamp that comes before that says so.</summary>
     Finished,
 
-    /// <summary>Failed in an orderly way, which its log proves: the copy was killed and never ran.</summary>
+    /// <summary>Failed in a way that proves that the copy never ran: in an orderly one, as its log says, or with the tasks frozen.</summary>
     Failed,
 
     /// <summary>Died by a signal: what is left of the copy is parked or, behind the fence, perhaps runs.</summary>
