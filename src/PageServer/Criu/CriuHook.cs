@@ -85,6 +85,9 @@ internal sealed class CriuHook : IDisposable
     {
         (string file, string frozen, string thawed) = freezer.Switch;
         File.WriteAllLines(Path.Combine(_directory, FreezerName), [file, frozen, thawed, Path.Combine(freezer.OwnDirectory, "cgroup.procs")]);
+        // While the script waits for the answer: in pre-resume it would be downtime.
+        _answers.Write("leave\n"u8);
+        _answers.Flush();
     }
 
     /// <summary>The freezer that <see cref="FreezeWhileLettingGo"/> has named in a session's directory, whoever called it; null when it has none or is gone.</summary>

@@ -29,10 +29,13 @@ wait_for_answer() {
   local answer
   exec 3<>answers
   tell
-  until read -r -t 1 answer <&3; do
-    owner_lives || "$1"
+  while true; do
+    until read -r -t 1 answer <&3; do
+      owner_lives || "$1"
+    done
+    [[ $answer == leave ]] || exit "$answer"
+    leave_tasks
   done
-  exit "$answer"
 }
 
 decide() { ln -sT "$1" decision 2>/dev/null; decision=$(readlink decision); }
@@ -52,9 +55,15 @@ destination_abandoned() {
 
 # The tasks' freezer, where postcopy has named it: see CriuHook.FreezeWhileLettingGo.  Without it the tasks run as CRIU lets each go.
 hold_tasks() {
+  local file frozen
+  { [[ -e left ]] || leave_tasks; } && { read -r file && read -r frozen; } 2>/dev/null <freezer && echo "$frozen" >"$file"
+}
+
+# Moves CRIU, and this script with it, out of the cgroup that is to be frozen.  That takes the kernel some milliseconds.
+leave_tasks() {
   local file frozen thawed outside
   { read -r file && read -r frozen && read -r thawed && read -r outside; } 2>/dev/null <freezer &&
-    { echo "$PPID" && echo $$ ; } >"$outside" && echo "$frozen" >"$file"
+    { echo "$PPID" && echo $$ ; } >"$outside" && : >left
 }
 
 let_tasks_go() {
