@@ -67,7 +67,8 @@ public sealed class LossTests
     [InlineData(false)]
     public async Task By_the_death_of_a_frozen_process_that_nobody_serves(bool resume)
     {
-        // A traced and frozen task does not always die of a SIGKILL: the kernel leaves the signal pending. Then there is nothing to see, and another one is tried.
+        // A task that cgroup v1's freezer has got hold of dies of a SIGKILL only when it is thawed; one that CRIU had stopped before mostly dies at once. Where the first is the
+        // case there is nothing to see, and another one is tried.
         for (int attempt = 1; !await DiesUnservedAsync(resume); attempt++)
         {
             Assert.True(attempt < 8, "the frozen process never ended");

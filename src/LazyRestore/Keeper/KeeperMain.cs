@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using Mono.Unix.Native;
-using PostCopy.Criu;
 using PostCopy.Faults;
 using PostCopy.Linux;
 using PostCopy.Userfault;
@@ -178,7 +177,7 @@ public static class KeeperMain
             try
             {
                 FreezerCgroup? ofFirst = Directory.Exists($"/proc/{_containerPid}") ? FreezerCgroup.TryOf(_containerPid) : null;
-                (ofFirst ?? CriuHook.FreezerIn(directory))?.Freeze();
+                (ofFirst ?? FreezerCgroup.NamedIn(Path.Combine(directory, "freezer")))?.Freeze();
             }
             catch (IOException e)
             {

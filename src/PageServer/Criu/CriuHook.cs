@@ -91,12 +91,7 @@ internal sealed class CriuHook : IDisposable
     }
 
     /// <summary>The freezer that <see cref="FreezeWhileLettingGo"/> has named in a session's directory, whoever called it; null when it has none or is gone.</summary>
-    internal static FreezerCgroup? FreezerIn(string sessionDirectory)
-    {
-        string path = Path.Combine(sessionDirectory, FreezerName);
-        string? directory = File.Exists(path) ? Path.GetDirectoryName(File.ReadLines(path).FirstOrDefault()) : null;
-        return Directory.Exists(directory) ? FreezerCgroup.At(directory) : null;
-    }
+    internal static FreezerCgroup? FreezerIn(string sessionDirectory) => FreezerCgroup.NamedIn(Path.Combine(sessionDirectory, FreezerName));
 
     /// <summary>
     /// Has the script freeze the cgroup in <c>pre-dump</c>, which must be the very one that CRIU freezes. CRIU then finds it frozen and need not wait; in a container that

@@ -60,6 +60,9 @@ public enum Errno
     /// <summary>Broken pipe.</summary>
     EPIPE = 32,
 
+    /// <summary>Name too long.</summary>
+    ENAMETOOLONG = 36,
+
     /// <summary>System call not implemented.</summary>
     ENOSYS = 38,
 

@@ -51,6 +51,13 @@ internal sealed class FreezerCgroup
     /// <summary>A cgroup by its directory.</summary>
     internal static FreezerCgroup At(string directory) => new(directory, isV2: !File.Exists(Path.Combine(directory, "freezer.state")));
 
+    /// <summary>The cgroup whose freezing file a file names in its first line; null when it is gone, or the file is.</summary>
+    internal static FreezerCgroup? NamedIn(string path)
+    {
+        string? directory = File.Exists(path) ? Path.GetDirectoryName(File.ReadLines(path).FirstOrDefault()) : null;
+        return System.IO.Directory.Exists(directory) ? At(directory) : null;
+    }
+
     /// <summary>The top of the hierarchy that freezes on this host.</summary>
     internal static string Root => Mount(PathsOf("self").First().IsV2);
 

@@ -13,8 +13,8 @@ internal sealed unsafe class MappingCursor : IDisposable
     private const nuint PROCMAP_QUERY = 0xc0686611;
     private const ulong PROCMAP_QUERY_COVERING_OR_NEXT_VMA = 0x10;
 
-    /// <summary>PATH_MAX, and what the kernel adds to the path of a deleted file.</summary>
-    private const int MaxNameBytes = 4096 + 16;
+    /// <summary>PATH_MAX: the kernel writes no more.</summary>
+    private const int MaxNameBytes = 4096;
 
     private readonly int _pid;
     private readonly SafeFileHandle? _maps;
@@ -58,7 +58,8 @@ internal sealed unsafe class MappingCursor : IDisposable
         return LinuxException.LastErrno switch
         {
             Errno.ENOENT => null,
-            Errno.ENOTTY => FromList(address),
+            // A kernel that does not know it; the path of a file that no buffer of the kernel's holds.
+            Errno.ENOTTY or Errno.ENAMETOOLONG => FromList(address),
             var errno => throw new LinuxException($"PROCMAP_QUERY at {address:x} of process {_pid}", errno),
         };
     }
