@@ -3,7 +3,7 @@ namespace PostCopy.Tests.TestBed;
 /// <summary>A few hosts on a wire of their own (eng/lab/host.sh), taken down with everything in them.</summary>
 internal sealed class Lab : IAsyncDisposable
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
     private static int _count;
     private readonly Dictionary<string, LabHost> _hosts = [];
 
