@@ -29,10 +29,17 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
         DateTime end = DateTime.UtcNow.AddSeconds(seconds);
         do
         {
-            (long valid, long wrong) = await CopyAndCompareAsync(freezeFirst: true, "storm", ["1", .. Writers]);
-            output.WriteLine($"{valid} valid pages, {wrong} wrong");
-            Assert.True(valid > 0, "no page was valid: that proves nothing");
-            Assert.Equal(0, wrong);
+            long valid = 0;
+            long wrong;
+            for (int attempt = 1; valid == 0; attempt++)
+            {
+                Assert.True(attempt <= 3, "no page was valid: that proves nothing");
+                // Where they get enough of the CPUs, all of them write everything anew before they are frozen.
+                (valid, wrong) = await CopyAndCompareAsync(freezeFirst: true, "storm", ["1", .. Writers]);
+                output.WriteLine($"{valid} valid pages, {wrong} wrong");
+                Assert.Equal(0, wrong);
+            }
+
             (valid, wrong) = await CopyAndCompareAsync(freezeFirst: true, "walker", ["64", "2"]);
             output.WriteLine($"{valid} valid pages of a walker, {wrong} wrong");
             Assert.True(valid > 1000, $"only {valid} pages of a walker were valid");
