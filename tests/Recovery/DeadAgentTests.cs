@@ -56,6 +56,21 @@ public sealed class DeadAgentTests
     }
 
     [SkippableFact]
+    public async Task A_container_that_is_paused_stays_paused()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.DrainSlowlyAsync();
+        await scene.Lab["b"].RunAsync("runc", "pause", scene.Walker.Container.Id);
+        await scene.KillAgentAsync();
+        await scene.RestartAgentAsync();
+        await scene.UnlimitRateAsync();
+        (await scene.Migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        Assert.Equal("paused", await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]));
+        await scene.Lab["b"].RunAsync("runc", "resume", scene.Walker.Container.Id);
+        await scene.ExpectWholeOnDestinationAsync();
+    }
+
+    [SkippableFact]
     public async Task Both_sides_die_in_the_drain()
     {
         await using Scene scene = await Scene.StartAsync();

@@ -214,8 +214,12 @@ internal sealed partial class AgentSession
     {
         if (status.IsSuccess)
         {
-            // Where CRIU could not start its post-resume script.
-            CriuHook.FreezerIn(_criu!.Directory)?.Thaw();
+            if (_restore is not null)
+            {
+                // Where CRIU's post-resume script could not. An agent that comes later must not: by then it may be the user who has paused the container.
+                CriuHook.FreezerIn(_criu!.Directory)?.Thaw();
+            }
+
             _restored = true;
             _lanes.TasksRun();
             // CRIU goes on when it cannot start its pre-resume script: then this is the first that is heard of the tasks running.
