@@ -177,7 +177,7 @@ public static class KeeperMain
             try
             {
                 FreezerCgroup? ofFirst = Directory.Exists($"/proc/{_containerPid}") ? FreezerCgroup.TryOf(_containerPid) : null;
-                (ofFirst ?? FreezerCgroup.NamedIn(Path.Combine(directory, "freezer")))?.Freeze();
+                (ofFirst ?? FreezerCgroup.NamedIn(Path.Combine(directory, "freezer")) ?? throw new IOException("no cgroup of it is known")).Freeze();
             }
             catch (IOException e)
             {

@@ -66,14 +66,9 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
         }
 
         // CRIU kills what it has built; this is for when it could not.
-        for (IReadOnlyList<int> left = freezer.Processes(); left.Count > 0; left = freezer.Processes())
+        while (freezer.Processes().Count > 0)
         {
-            foreach (int pid in left)
-            {
-                ProcessSignal.Kill(pid);
-            }
-
-            freezer.Thaw();
+            freezer.KillAll();
             await Task.Delay(TimeSpan.FromMilliseconds(1), cancellation).ConfigureAwait(false);
         }
 
