@@ -129,6 +129,29 @@ public sealed class ArrivalTests
         await agent.AssertServesTheNextAsync();
     }
 
+    /// <summary>CRIU and runc wait for images by then, or will.</summary>
+    [SkippableTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_restore_that_was_started_early_is_ended(bool isTold)
+    {
+        await using RunningAgent agent = await RunningAgent.StartAsync();
+        (Peer control, Prepared answer) = agent.Prepare(SessionToken.Create());
+        using (control)
+        {
+            Assert.True(answer.EarlyRestore);
+            control.Send(Samples.Frame(FrameKind.Freezing));
+            await TestBed.Condition.WaitAsync(() => agent.Sessions.Any(static session => File.Exists(Path.Combine(session, "images", "inventory.img"))), Peer.Patience, "the restore to be started");
+            if (isTold)
+            {
+                control.Send(RunningAgent.Frame(FrameKind.Cancel, new Cancel()));
+                control.Expect(FrameKind.NeverRan);
+            }
+        }
+
+        await agent.AssertServesTheNextAsync();
+    }
+
     [SkippableFact]
     public async Task A_source_that_goes_away_at_any_moment_leaves_nothing()
     {

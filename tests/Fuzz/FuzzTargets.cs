@@ -44,6 +44,7 @@ internal static class FuzzTargets
         Message(FrameKind.Failed, new Failed { Error = "no" }),
         Message(FrameKind.Cancel, new Cancel { Reason = "no" }),
         Samples.Frame(FrameKind.Ask),
+        Samples.Frame(FrameKind.Freezing),
         Samples.Frame(FrameKind.Heartbeat, 0, BitConverter.GetBytes(1L)),
     ];
 

@@ -161,7 +161,8 @@ internal static class LaneTargets
 
     private static void RestorePages(byte[] bytes)
     {
-        using LazyPagesSocket socket = new(Directory, static (_, uffd) => uffd.Dispose());
+        using LazyPagesSocket socket = new(Directory);
+        socket.Serve(static (_, uffd) => uffd.Dispose());
         string path = Path.Combine(Directory, "lazy-pages.socket");
         using (Socket criu = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
         {

@@ -9,7 +9,7 @@ public sealed class FrozenNumbersTests
     public void Of_frame_kinds() => AssertFrozen<FrameKind>("""
         Welcome 1, Hello 2, HelloAck 3, Error 4, Goodbye 5, Heartbeat 6, HeartbeatAck 7,
         Prepare 16, Prepared 17, ImageChunk 18, ImagesDone 19, Built 20, Decision 21, Resumed 22, Progress 23, Drained 24, Cancel 25, NeverRan 26,
-        Discarded 27, CheckRequest 28, CheckReport 29, Failed 30, Ask 31, Owed 32, MemoryLost 33,
+        Discarded 27, CheckRequest 28, CheckReport 29, Failed 30, Ask 31, Owed 32, MemoryLost 33, Freezing 34,
         PageRequest 48, Pages 49, PushDone 50, Ack 51, StagePages 52, StageSync 53, StageAck 54, Valid 55, StageDone 56
         """);
 

@@ -5,6 +5,7 @@ using PostCopy.Criu;
 using PostCopy.Faults;
 using PostCopy.HandOff;
 using PostCopy.Linux;
+using PostCopy.Restore;
 using PostCopy.Wire;
 
 namespace PostCopy.Agent;
@@ -44,7 +45,12 @@ internal sealed partial class AgentSession
 
         if (actions.HasFlag(DestinationActions.Build))
         {
-            StartRestore();
+            if (_restore is null)
+            {
+                StartRestore();
+            }
+
+            _built.RestoreStartedUs = WallClock.NowUs;
         }
 
         if (actions.HasFlag(DestinationActions.Ask))
@@ -114,7 +120,8 @@ internal sealed partial class AgentSession
 
     private void StartRestore()
     {
-        _built.RestoreStartedUs = WallClock.NowUs;
+        // Before CRIU looks for it.
+        _socket = new LazyPagesSocket(_criu!.WorkDirectory);
         _restore = RestoreEngine.For(_container, _options).Start(_criu!);
         Save(_record! with { Restore = ProcessIdentity.Of(_restore.Pid) });
         _ = PumpStepsAsync();
@@ -299,6 +306,8 @@ internal sealed partial class AgentSession
             _criu!.Hook.Answer(yes: false);
             // No task of it will ever run, so what its memory holds matters no more; but CRIU must not wait for pages that do not come.
             _lanes.BeginEpoch(_epoch);
+            _inbox?.Dispose();
+            InventoryGate.LetReadersFail(_criu.ImageDirectory);
             _socket?.Dispose();
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
             await AwaitUndoAsync(_record!.Restore, deadline.Token).ConfigureAwait(false);

@@ -51,7 +51,7 @@ internal sealed partial class AgentSession
     private ChildProcess? _restore;
     private Timer? _ticks;
     private Timer? _deadline;
-    private bool _hasFirstImage;
+    private bool _isFreezing;
     private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
@@ -264,7 +264,7 @@ internal sealed partial class AgentSession
     }
 
     /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
-    private TimeSpan StepDeadlineOfAll => _container.StopCopy || (_container.PreCopy && !_hasFirstImage) ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
+    private TimeSpan StepDeadlineOfAll => _container.StopCopy || (_container.PreCopy && !_isFreezing) ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
 
     /// <summary>
     /// Whether nobody will ask about this session again. A source that asked may not have heard the answer, and goes by it: so what became of the
@@ -357,20 +357,20 @@ internal sealed partial class AgentSession
         switch (message.Kind)
         {
             case FrameKind.ImageChunk when _state == DestinationState.Receiving:
-                if (!_hasFirstImage)
-                {
-                    // Copying before the freeze took as long as it took.
-                    _hasFirstImage = true;
-                    _deadline!.Change(StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
-                }
-
+                HearOfFreeze();
                 _inbox!.Write(message.As<ImageChunk>());
                 break;
+            case FrameKind.Freezing when _state == DestinationState.Receiving && _restore is null:
+                HearOfFreeze();
+                _inbox!.HoldReaders();
+                StartRestore();
+                break;
             case FrameKind.ImagesDone when _state == DestinationState.Receiving:
+                // What was started early goes on with this; what it needs of us besides, it needs later than this is done.
                 _inbox!.Complete(message.As<ImagesDone>());
                 _built.ImagesCompleteUs = WallClock.NowUs;
-                ReadImages();
                 await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);
+                ServeMemory();
                 break;
             case FrameKind.Decision when message.As<Control.Messages.Decision>().MayRun:
                 await AdvanceAsync(DestinationInput.PeerSaysYes).ConfigureAwait(false);
@@ -385,7 +385,7 @@ internal sealed partial class AgentSession
             case FrameKind.MemoryLost:
                 await LoseSourceAsync(message.As<MemoryLost>().Reason).ConfigureAwait(false);
                 break;
-            case FrameKind.ImageChunk or FrameKind.ImagesDone:
+            case FrameKind.ImageChunk or FrameKind.ImagesDone or FrameKind.Freezing when _state != DestinationState.Receiving:
                 // Sent before the source heard that this side has given up.
                 break;
             default:
@@ -393,11 +393,21 @@ internal sealed partial class AgentSession
         }
     }
 
-    /// <summary>From the images: which pages are owed. From here on page lanes are served.</summary>
-    private void ReadImages()
+    /// <summary>Copying before the freeze took as long as it took.</summary>
+    private void HearOfFreeze()
+    {
+        if (!_isFreezing)
+        {
+            _isFreezing = true;
+            _deadline!.Change(StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    /// <summary>From the images: which pages are owed. From here on CRIU is heard, and page lanes are served.</summary>
+    private void ServeMemory()
     {
         MakeMemory();
-        _socket = new LazyPagesSocket(_criu!.WorkDirectory, _memory!.Add, _keeper!.KeepConnection);
+        _socket!.Serve(_memory!.Add, _keeper!.KeepConnection);
         _lanes.Start(_memory, _container.Checksums);
     }
 

@@ -19,7 +19,7 @@ internal static class ArrivalChecks
 
     internal static async Task<Prepared> RunAsync(Prepare container, AgentOptions options, ulong promisedBytes, CancellationToken cancellation)
     {
-        Prepared answer = new() { Checksums = container.Checksums };
+        Prepared answer = new() { Checksums = container.Checksums, EarlyRestore = true };
         void Refuse(string reason) => answer.Refusals.Add(reason);
 
         if (container.ProcessTree is null && !IsValidId(container.ContainerId))

@@ -149,7 +149,9 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     {
         // What a daemon that was killed left behind; CRIU removes it as well.
         File.Delete(SocketName);
-        return new LazyPagesSocket("", arrived);
+        LazyPagesSocket socket = new("");
+        socket.Serve(arrived);
+        return socket;
     }
 
     private IPageFeeder CreateFeeder(ImageSet images, ImagePageSource stored)

@@ -16,8 +16,12 @@ internal sealed class ImageInbox(string directory) : IDisposable
 
     private readonly HashSet<string> _names = new(StringComparer.Ordinal);
     private FileStream? _file;
+    private InventoryGate? _gate;
     private string _name = "";
     private ulong _bytes;
+
+    /// <summary>From now on whoever reads the images waits until they are complete.</summary>
+    internal void HoldReaders() => _gate = new InventoryGate(directory);
 
     /// <summary>Takes the next piece: of the file before it, or the first of a new one.</summary>
     internal void Write(ImageChunk chunk)
@@ -31,18 +35,24 @@ internal sealed class ImageInbox(string directory) : IDisposable
         _bytes += (ulong)chunk.Data.Length;
     }
 
-    /// <summary>Ends the last file and compares the sums with the sender's.</summary>
+    /// <summary>Ends the last file, compares the sums with the sender's, and lets readers go.</summary>
     internal void Complete(ImagesDone done)
     {
-        Dispose();
+        _file?.Dispose();
         if (done.Files != _names.Count || done.Bytes != _bytes)
         {
             throw new ProtocolException(WireErrorCode.ProtocolViolation, $"images done: {done.Files} files with {done.Bytes} bytes were sent, {_names.Count} with {_bytes} arrived");
         }
+
+        _gate?.Open();
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _file?.Dispose();
+    public void Dispose()
+    {
+        _file?.Dispose();
+        _gate?.Dispose();
+    }
 
     private void Open(string name)
     {
@@ -59,6 +69,6 @@ internal sealed class ImageInbox(string directory) : IDisposable
         _file?.Dispose();
         _name = name;
         FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, BufferSize = 0, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
-        _file = new FileStream(Path.Combine(directory, name), options);
+        _file = new FileStream(_gate is not null && name == InventoryGate.ImageName ? _gate.ArrivingPath : Path.Combine(directory, name), options);
     }
 }

@@ -20,27 +20,27 @@ internal sealed class LazyPagesSocket : IDisposable
     private const int RestoreFinished = 0x52535446;
 
     private readonly Socket _listener;
-    private readonly Thread _thread;
-    private readonly Action<ImagePid, Userfaultfd> _arrived;
-    private readonly Action<int>? _connected;
     private readonly TaskCompletionSource _finished = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Thread? _thread;
     private Socket? _connection;
     private volatile bool _closing;
 
-    /// <summary>Listens in <paramref name="workDirectory"/>, where CRIU looks. <paramref name="arrived"/> takes ownership of each descriptor.</summary>
-    /// <param name="workDirectory">CRIU's.</param>
-    /// <param name="arrived">Called for each task.</param>
-    /// <param name="connected">Called with the connection's descriptor, which stays ours: when its last duplicate closes before the end, CRIU kills what it has restored.</param>
-    internal LazyPagesSocket(string workDirectory, Action<ImagePid, Userfaultfd> arrived, Action<int>? connected = null)
+    /// <summary>Listens in <paramref name="workDirectory"/>, where CRIU looks.</summary>
+    internal LazyPagesSocket(string workDirectory)
     {
-        _arrived = arrived;
-        _connected = connected;
         _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         // Before it has a name: bind gives the file the socket's own mode (unix(7)), and it is never open to others.
         _ = Syscall.fchmod((int)_listener.SafeHandle.DangerousGetHandle(), FilePermissions.S_IRUSR | FilePermissions.S_IWUSR);
         _listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(workDirectory, "lazy-pages.socket")));
         _listener.Listen(1);
-        _thread = new Thread(Serve) { IsBackground = true, Name = "lazy-pages socket" };
+    }
+
+    /// <summary>Hears CRIU out, on a thread of its own.</summary>
+    /// <param name="arrived">Called for each task; takes ownership of the descriptor.</param>
+    /// <param name="connected">Called with the connection's descriptor, which stays ours: when its last duplicate closes before the end, CRIU kills what it has restored.</param>
+    internal void Serve(Action<ImagePid, Userfaultfd> arrived, Action<int>? connected = null)
+    {
+        _thread = new Thread(() => HearOut(arrived, connected)) { IsBackground = true, Name = "lazy-pages socket" };
         _thread.Start();
     }
 
@@ -67,11 +67,11 @@ internal sealed class LazyPagesSocket : IDisposable
             // CRIU has closed its end: the thread knows.
         }
 
-        _thread.Join();
+        _thread?.Join();
         _connection?.Dispose();
     }
 
-    private void Serve()
+    private void HearOut(Action<ImagePid, Userfaultfd> arrived, Action<int>? connected)
     {
         try
         {
@@ -79,13 +79,13 @@ internal sealed class LazyPagesSocket : IDisposable
             // One restore a socket: a second one must fail at once, not wait in the queue. This removes the path, too.
             _listener.Dispose();
             int socket = (int)_connection.SafeHandle.DangerousGetHandle();
-            _connected?.Invoke(socket);
+            connected?.Invoke(socket);
             int pid;
             while (!_closing && (pid = ReadPid(socket)) != RestoreFinished)
             {
                 if (pid > 0)
                 {
-                    _arrived(new ImagePid(pid), ReadDescriptor(socket, pid));
+                    arrived(new ImagePid(pid), ReadDescriptor(socket, pid));
                 }
             }
 

@@ -30,7 +30,7 @@ internal readonly record struct ControlMessage(FrameKind Kind, IMessage? Body)
             FrameKind.CheckReport => Messages.CheckReport.Parser,
             FrameKind.Owed => Owed.Parser,
             FrameKind.MemoryLost => MemoryLost.Parser,
-            FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => null,
+            FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest or FrameKind.Freezing => null,
             _ => throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {kind} frame has no place here"),
         };
         try

@@ -14,6 +14,12 @@ internal interface ICheckpointEngine
     /// <summary>The cgroup that CRIU freezes in order to stop the tasks; null when it stops them in another way, or nobody knows.</summary>
     FreezerCgroup? FrozenByCriu();
 
+    /// <summary>
+    /// The files among the images that the restore reads before it reads CRIU's, by name, as the dump is going to write them; null when that is not known
+    /// before.
+    /// </summary>
+    IReadOnlyDictionary<string, byte[]>? EarlyImages();
+
     /// <summary>Starts the dump; CRIU's hook tells how far it is.</summary>
     ChildProcess Start(CriuSession criu);
 

@@ -6,6 +6,10 @@
 #
 # It is CRIU's child and survives postcopy.  While it waits, it looks once a second whether its owner lives; if not, it settles what is
 # still open in the one way that is always safe, and says so in the write-once record "decision".
+
+# bash parses as it goes on, and everything stands still meanwhile: steps that mean nothing here end before the rest is read.
+case $CRTOOLS_SCRIPT_ACTION in pre-restore | setup-namespaces | post-setup-namespaces | network-unlock) exit 0 ;; esac
+
 cd "${BASH_SOURCE[0]%/*}" || exit 1
 
 tell() { echo "$CRTOOLS_SCRIPT_ACTION ${CRTOOLS_INIT_PID:-0}" 1<>events; }
@@ -76,10 +80,12 @@ let_tasks_go() {
 # stands still for that long.  So CRIU finds it frozen.  See CriuHook.FreezeBeforeDump.
 freeze_before_dump() {
   local file frozen thawed report word lines give_up
-  { read -r file && read -r frozen && read -r thawed && read -r report && read -r word; } 2>/dev/null <freeze-first || return 0
+  { read -r file && read -r frozen && read -r thawed && read -r report && read -r word; } 2>/dev/null <freeze-first || { tell; return; }
   owner_lives || exit 1
   read_start "$PPID" && echo "$PPID $start" >criu
   thaw_without_owner "$file" "$thawed" </dev/null &>/dev/null &
+  # Everything runs until here.
+  tell
   echo "$frozen" >"$file"
   give_up=$((${EPOCHREALTIME/[.,]/} + 50000))
   while ((${EPOCHREALTIME/[.,]/} < give_up)); do
@@ -113,7 +119,7 @@ case $CRTOOLS_SCRIPT_ACTION in
   # "ran" comes before whatever lets the first task run: the thaw, or else CRIU.
   pre-resume) hold_tasks || : >ran; tell ;;
   post-resume) : >ran; let_tasks_go; tell ;;
-  pre-dump) tell; freeze_before_dump ;;
+  pre-dump) freeze_before_dump ;;
   network-lock) tell ;;
 esac
 exit 0

@@ -5,30 +5,66 @@ using PostCopy.Wire;
 
 namespace PostCopy.Migrate;
 
-/// <summary>Sends an image directory over the control lane, file by file.</summary>
-internal static class ImageSender
+/// <summary>Sends the images over the control lane, file by file, each once.</summary>
+internal sealed class ImageSender(ControlChannel control)
 {
-    internal static (uint Files, ulong Bytes) Send(string imageDirectory, ControlChannel control, CancellationToken cancellation)
+    private readonly Dictionary<string, byte[]> _early = new(StringComparer.Ordinal);
+    private readonly byte[] _buffer = new byte[ProtocolLimits.ImageChunkBytes];
+    private uint _files;
+    private ulong _bytes;
+
+    /// <summary>Sends files that are going to be among the images, before they are.</summary>
+    internal void SendEarly(IReadOnlyDictionary<string, byte[]> files)
     {
-        byte[] buffer = new byte[ProtocolLimits.ImageChunkBytes];
-        uint files = 0;
-        ulong bytes = 0;
+        foreach ((string name, byte[] content) in files)
+        {
+            _early.Add(name, content);
+            Send(name, content);
+            _files++;
+        }
+    }
+
+    /// <summary>Sends what was not sent yet, and says that this is all.</summary>
+    /// <exception cref="MigrationException">A file has become another than the one that was sent early.</exception>
+    internal void SendAll(string imageDirectory, CancellationToken cancellation)
+    {
         foreach (string path in Directory.EnumerateFiles(imageDirectory).Order(StringComparer.Ordinal))
         {
-            using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
-            int read;
-            do
+            cancellation.ThrowIfCancellationRequested();
+            if (!_early.Remove(Path.GetFileName(path), out byte[]? sent))
             {
-                cancellation.ThrowIfCancellationRequested();
-                read = file.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
-                control.Send(FrameKind.ImageChunk, new ImageChunk { Name = Path.GetFileName(path), Data = ByteString.CopyFrom(buffer.AsSpan(0, read)) });
-                bytes += (ulong)read;
+                SendFile(path);
             }
-            while (read == buffer.Length);
-            files++;
+            else if (!File.ReadAllBytes(path).AsSpan().SequenceEqual(sent))
+            {
+                throw new MigrationException($"{path} is not what was expected before the dump, and sent to the destination");
+            }
         }
 
-        control.Send(FrameKind.ImagesDone, new ImagesDone { Files = files, Bytes = bytes });
-        return (files, bytes);
+        if (_early.Keys.FirstOrDefault() is { } missing)
+        {
+            throw new MigrationException($"{missing} is not among the images, but was expected before the dump, and sent to the destination");
+        }
+
+        control.Send(FrameKind.ImagesDone, new ImagesDone { Files = _files, Bytes = _bytes });
+    }
+
+    private void SendFile(string path)
+    {
+        using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+        int read;
+        do
+        {
+            read = file.ReadAtLeast(_buffer, _buffer.Length, throwOnEndOfStream: false);
+            Send(Path.GetFileName(path), _buffer.AsSpan(0, read));
+        }
+        while (read == _buffer.Length);
+        _files++;
+    }
+
+    private void Send(string name, ReadOnlySpan<byte> data)
+    {
+        control.Send(FrameKind.ImageChunk, new ImageChunk { Name = name, Data = ByteString.CopyFrom(data) });
+        _bytes += (ulong)data.Length;
     }
 }

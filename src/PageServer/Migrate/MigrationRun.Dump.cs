@@ -1,5 +1,6 @@
 using PostCopy.Criu;
 using PostCopy.Linux;
+using PostCopy.Wire;
 
 namespace PostCopy.Migrate;
 
@@ -51,6 +52,7 @@ internal sealed partial class MigrationRun
             _criu!.Hook.FreezeBeforeDump(freezer);
         }
 
+        SayFreezing();
         _checkpoint = _engine.Start(_criu!);
         _checkpointEnded = _checkpoint.WaitAsync(CancellationToken.None);
         Save(_record! with { Checkpoint = ProcessIdentity.Of(_checkpoint.Pid) });
@@ -77,6 +79,17 @@ internal sealed partial class MigrationRun
                 default:
                     break;
             }
+        }
+    }
+
+    /// <summary>The destination gets its restore ready while CRIU gets ready here. CRIU may have to dump again; what is ready there stays so.</summary>
+    private void SayFreezing()
+    {
+        if (_restoresEarly && _engine.EarlyImages() is { } early)
+        {
+            _restoresEarly = false;
+            _images!.SendEarly(early);
+            _control!.Send(FrameKind.Freezing);
         }
     }
 

@@ -33,7 +33,7 @@ internal sealed partial class MigrationRun
         await RecoverStateAsync().ConfigureAwait(false);
         if (_state == SourceState.HandedOff)
         {
-            ReadDump(_record!.Init.Pid);
+            ReadDump(OpenDump(), _record!.Init.Pid);
             if (!await ReconnectAsync("its process had died", leave).ConfigureAwait(false))
             {
                 return KeepFrozenCopy("the destination was not reached");

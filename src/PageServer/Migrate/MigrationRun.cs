@@ -49,6 +49,8 @@ internal sealed partial class MigrationRun : IDisposable
     private ProcessPageSource? _source;
     private PageServerSession? _server;
     private PushPlan? _plan;
+    private ImageSender? _images;
+    private bool _restoresEarly;
     private IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> _owed = [];
     private Drained _drained = new();
     private AwakeCpus? _awake;
@@ -87,7 +89,6 @@ internal sealed partial class MigrationRun : IDisposable
         try
         {
             await DumpAsync(cancellation).ConfigureAwait(false);
-            await SendImagesAsync(cancellation).ConfigureAwait(false);
             await AwaitQuestionAsync(cancellation).ConfigureAwait(false);
             outcome = await FinishAsync(cancellation).ConfigureAwait(false);
         }
@@ -192,6 +193,8 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException("the destination's agent is of a release that knows no --verify: bring both hosts to one release");
         }
 
+        _restoresEarly = prepared.EarlyRestore;
+        _images = new ImageSender(_control);
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
         Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init });
         if (prepared.PreCopy)
@@ -238,7 +241,7 @@ internal sealed partial class MigrationRun : IDisposable
             : throw new MigrationException(file.Exists ? $"{path} has {file.Length} bytes, at most {CriuConfig.MaxUserBytes} are taken along" : $"there is no file {path}");
     }
 
-    /// <summary>Has CRIU hold the tasks and write everything but their memory. Returns with CRIU waiting in post-dump.</summary>
+    /// <summary>Has CRIU hold the tasks and write everything but their memory, and sends what it wrote. Returns with CRIU waiting in post-dump.</summary>
     private async Task DumpAsync(CancellationToken cancellation)
     {
         _progress.Enter(MigrationPhase.Dumping);
@@ -246,13 +249,21 @@ internal sealed partial class MigrationRun : IDisposable
         _times.DumpedUs = step.AtUs;
         await AdvanceAsync(SourceInput.Dumped).ConfigureAwait(false);
 
-        ReadDump(step.InitPid);
-        _lanes!.StartDemand(_server!);
-        StartValidating();
+        ImageSet images = OpenDump();
+        Task sending = SendImagesAsync(cancellation);
+        Task reading = Task.Run(() =>
+        {
+            ReadDump(images, step.InitPid);
+            _progress.Enter(MigrationPhase.SendingImages);
+            _lanes!.StartDemand(_server!);
+            StartValidating();
+        }, CancellationToken.None);
+        // Both end before anything is undone.
+        await Task.WhenAll(sending, reading).ConfigureAwait(false);
+        await AdvanceAsync(SourceInput.ImagesSent).ConfigureAwait(false);
     }
 
-    /// <summary>What the images owe, who of the frozen tasks has it, and what else must be known of them while they exist.</summary>
-    private void ReadDump(int initPid)
+    private ImageSet OpenDump()
     {
         ImageSet images = ImageDirectory.Open(_criu!.ImageDirectory);
         if (StackPointerPages.MakeLazy(images) is > 0 and var pages)
@@ -261,11 +272,17 @@ internal sealed partial class MigrationRun : IDisposable
             images = ImageDirectory.Open(_criu.ImageDirectory);
         }
 
+        return images;
+    }
+
+    /// <summary>What the images owe, who of the frozen tasks has it, and what else must be known of them while they exist.</summary>
+    private void ReadDump(ImageSet images, int initPid)
+    {
         OwedMemory owed = OwedMemory.From(images);
         Dictionary<ImagePid, int> tasks = TaskTree.Map(initPid);
         _tasksByPid = tasks;
         _tasks = [.. tasks.Values];
-        _freezer = _engine.Gather(_criu, initPid, _tasks);
+        _freezer = _engine.Gather(_criu!, initPid, _tasks);
         _networkLock = NetworkLock.Of(initPid);
         _source = new ProcessPageSource(tasks);
         _owed = owed.Ranges;
@@ -274,12 +291,8 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.PagesTotal = owed.TotalPages;
     }
 
-    private async Task SendImagesAsync(CancellationToken cancellation)
-    {
-        _progress.Enter(MigrationPhase.SendingImages);
-        await Task.Factory.StartNew(() => ImageSender.Send(_criu!.ImageDirectory, _control!, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
-        await AdvanceAsync(SourceInput.ImagesSent).ConfigureAwait(false);
-    }
+    private Task SendImagesAsync(CancellationToken cancellation) =>
+        Task.Factory.StartNew(() => _images!.SendAll(_criu!.ImageDirectory, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     /// <summary>Until the destination's copy is complete and asks for the word; then answers.</summary>
     private async Task AwaitQuestionAsync(CancellationToken cancellation)

@@ -10,6 +10,10 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
 
     public string Subject => $"container '{id}'";
 
+    /// <summary>Where the container's standard streams lead: libcontainer writes that beside the images, and reads it again before it starts CRIU.</summary>
+    public IReadOnlyDictionary<string, byte[]>? EarlyImages() =>
+        _runc.StandardStreamsOf(id) is { } json ? new Dictionary<string, byte[]> { ["descriptors.json"] = json } : null;
+
     public async Task<CheckpointTarget> FindAsync(CancellationToken cancellation)
     {
         RuncContainer container = await _runc.FindAsync(id, cancellation).ConfigureAwait(false)

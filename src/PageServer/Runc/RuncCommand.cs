@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using PostCopy.Criu;
 using PostCopy.Linux;
@@ -41,19 +42,28 @@ internal sealed class RuncCommand(string? root)
     /// The cgroup that runc has CRIU freeze (libcontainer's <c>state.json</c>, <c>cgroup_paths</c>: by controller in v1, under the empty name in v2); null when it
     /// cannot be told.
     /// </summary>
-    internal FreezerCgroup? FreezerOf(string id)
+    internal FreezerCgroup? FreezerOf(string id) => FromState(id, "cgroup_paths", static paths =>
+        (paths.TryGetProperty("freezer", out JsonElement path) || paths.TryGetProperty("", out path)) && path.GetString() is { Length: > 0 } directory
+            ? FreezerCgroup.At(directory)
+            : null);
+
+    /// <summary>
+    /// Where the container's standard streams lead, as the JSON that <c>runc checkpoint</c> writes to <c>descriptors.json</c> (libcontainer's <c>external_descriptors</c>);
+    /// null when it cannot be told.
+    /// </summary>
+    internal byte[]? StandardStreamsOf(string id) => FromState(id, "external_descriptors", static streams => Encoding.UTF8.GetBytes(streams.GetRawText()));
+
+    private T? FromState<T>(string id, string property, Func<JsonElement, T?> read)
+        where T : class
     {
         try
         {
             using JsonDocument state = JsonDocument.Parse(File.ReadAllText(Path.Combine(root ?? DefaultRoot, id, "state.json")));
-            JsonElement paths = state.RootElement.GetProperty("cgroup_paths");
-            return (paths.TryGetProperty("freezer", out JsonElement path) || paths.TryGetProperty("", out path)) && path.GetString() is { Length: > 0 } directory
-                ? FreezerCgroup.At(directory)
-                : null;
+            return read(state.RootElement.GetProperty(property));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException)
         {
-            // Another runtime, or another release of it: CRIU freezes as it always did.
+            // Another runtime, or another release of it: it costs some time, and nothing else.
             return null;
         }
     }

@@ -9,6 +9,8 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
 {
     public string Subject => $"process {rootPid}";
 
+    public IReadOnlyDictionary<string, byte[]>? EarlyImages() => new Dictionary<string, byte[]>();
+
     public Task<CheckpointTarget> FindAsync(CancellationToken cancellation) =>
         Task.FromResult(new CheckpointTarget(rootPid, Subject, "", ProcessTree.Inspect(rootPid)));
 

@@ -53,7 +53,7 @@ internal readonly record struct FrameHeader(FrameKind Kind, ulong Id, int Payloa
         FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack or FrameKind.StageSync or FrameKind.StageAck or FrameKind.StageDone => 0,
         FrameKind.Heartbeat => ProtocolLimits.HeartbeatBytes,
         FrameKind.HeartbeatAck => 2 * ProtocolLimits.HeartbeatBytes,
-        FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
+        FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest or FrameKind.Freezing => 0,
         >= FrameKind.Prepare and <= FrameKind.MemoryLost => ProtocolLimits.MaxControlPayloadBytes,
         FrameKind.PageRequest => PageRequest.Bytes,
         FrameKind.Valid => ValidFrame.MaxPayloadBytes,

@@ -16,7 +16,7 @@ internal enum FrameKind : ushort
     Heartbeat = 6,
     HeartbeatAck = 7,
 
-    // Control lane: the payload is a protobuf message of Control/control.proto, or empty (Discarded, CheckRequest, Ask).
+    // Control lane: the payload is a protobuf message of Control/control.proto, or empty (Discarded, CheckRequest, Ask, Freezing).
     Prepare = 16,
     Prepared = 17,
     ImageChunk = 18,
@@ -35,6 +35,9 @@ internal enum FrameKind : ushort
     Ask = 31,
     Owed = 32,
     MemoryLost = 33,
+
+    // Control lane, when Prepared has asked for it.
+    Freezing = 34,
 
     // Demand and push lanes.
     PageRequest = 48,
