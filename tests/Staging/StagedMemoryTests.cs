@@ -59,6 +59,7 @@ public sealed unsafe class StagedMemoryTests
         }
 
         Assert.False(staged.TryBorrow(Pid, Address(102), 16, out _));
+        Assert.InRange(budget.Used, 0, 1 << 20);
         staged.Dispose();
         Assert.Equal(0, budget.Used);
     }

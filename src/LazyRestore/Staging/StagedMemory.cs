@@ -1,6 +1,4 @@
-using Mono.Unix.Native;
 using PostCopy.Faults;
-using PostCopy.Linux;
 using PostCopy.Memory;
 
 namespace PostCopy.Staging;
@@ -14,15 +12,10 @@ namespace PostCopy.Staging;
 /// </remarks>
 internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, IDisposable
 {
-    private const int SlotsPerSlab = 512;
-    private static readonly long SlabBytes = (long)PageSize.ToBytes(SlotsPerSlab);
-
     private readonly SortedDictionary<ImagePid, SortedDictionary<ulong, StagedRegion>> _filling = [];
     private readonly Dictionary<ImagePid, Dictionary<ulong, StagedRegion>> _index = [];
-    private readonly List<nint> _slabs = [];
-    private readonly Stack<int> _free = new();
-    private int _usedSlots;
-    private long _reserved;
+    private readonly StagedSlabs _slabs = new(budget);
+    private long _indexBytes;
     private bool _isComplete;
 
     /// <summary>Keeps one page; the bytes of a page that was here before are replaced. Null bytes: a zero page. False when there is no room.</summary>
@@ -43,24 +36,28 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
                 return false;
             }
 
-            _reserved += StagedRegion.IndexBytes;
+            _indexBytes += StagedRegion.IndexBytes;
             regions.Add(number, region = new StagedRegion(number));
         }
 
         ref int slot = ref region[StagedRegion.PageOf(address)];
         if (bytes.IsEmpty)
         {
-            Vacate(slot);
+            if (slot > 0)
+            {
+                _slabs.Return(slot);
+            }
+
             slot = StagedRegion.Zero;
             return true;
         }
 
-        if (slot <= 0 && (slot = TakeSlot()) == StagedRegion.None)
+        if (slot <= 0 && (slot = _slabs.Take()) == StagedRegion.None)
         {
             return false;
         }
 
-        bytes.CopyTo(new Span<byte>(BytesOf(slot), PageSize.Bytes));
+        bytes.CopyTo(new Span<byte>(_slabs[slot], PageSize.Bytes));
         return true;
     }
 
@@ -93,15 +90,16 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     /// <summary>Everything was said: drops what is not valid. From here on it can be used.</summary>
     internal void Complete()
     {
+        _slabs.Seal();
         foreach ((ImagePid pid, SortedDictionary<ulong, StagedRegion> regions) in _filling)
         {
             foreach ((ulong _, StagedRegion region) in regions)
             {
                 for (int page = 0; page < StagedRegion.Pages; page++)
                 {
-                    if (!region.IsValid(page))
+                    if (!region.IsValid(page) && region[page] > 0)
                     {
-                        Drop(region, page);
+                        _slabs.Release(region[page], 1);
                     }
                 }
             }
@@ -123,7 +121,7 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     internal int RunOf(StagedRegion region, int page, int maxPages, out byte* bytes)
     {
         int slot = region.IsValid(page) ? region[page] : StagedRegion.None;
-        bytes = slot > 0 ? BytesOf(slot) : null;
+        bytes = slot > 0 ? _slabs[slot] : null;
         if (slot == StagedRegion.None)
         {
             return 0;
@@ -139,7 +137,7 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
         return count;
     }
 
-    /// <summary>All pages of a region are in place: gives their memory back.</summary>
+    /// <summary>All pages of a region are in place: their memory is not needed any more.</summary>
     internal void Free(StagedRegion region)
     {
         lock (region)
@@ -148,9 +146,9 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
             for (int page = 0; page < StagedRegion.Pages;)
             {
                 int count = RunOf(region, page, StagedRegion.Pages, out byte* bytes);
-                if (count > 0 && bytes is not null)
+                if (bytes is not null)
                 {
-                    GiveBack(bytes, count);
+                    _slabs.Release(region[page], count);
                 }
 
                 page += Math.Max(count, 1);
@@ -185,10 +183,9 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     /// <summary>Frees everything. Whoever filled or used it has stopped.</summary>
     public void Dispose()
     {
-        _slabs.ForEach(static slab => _ = Syscall.munmap(slab, (ulong)SlabBytes));
-        _slabs.Clear();
-        budget.Release(_reserved);
-        _reserved = 0;
+        _slabs.Dispose();
+        budget.Release(_indexBytes);
+        _indexBytes = 0;
     }
 
     private static IEnumerable<StagedRegion> RegionsOf(SortedDictionary<ulong, StagedRegion> regions, ulong first, ulong last)
@@ -204,67 +201,5 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
 
     /// <summary>Whether a page lies right behind others that begin at a slot; zero pages follow each other.</summary>
     private static bool Follows(int firstSlot, int count, int slot) =>
-        firstSlot == StagedRegion.Zero ? slot == StagedRegion.Zero : slot == firstSlot + count && (slot - 1) / SlotsPerSlab == (firstSlot - 1) / SlotsPerSlab;
-
-    private byte* BytesOf(int slot) => (byte*)_slabs[(slot - 1) / SlotsPerSlab] + (long)PageSize.ToBytes((ulong)((slot - 1) % SlotsPerSlab));
-
-    private int TakeSlot()
-    {
-        if (_free.TryPop(out int slot))
-        {
-            return slot;
-        }
-
-        if (_usedSlots == _slabs.Count * SlotsPerSlab && !TryAddSlab())
-        {
-            return StagedRegion.None;
-        }
-
-        return ++_usedSlots;
-    }
-
-    private bool TryAddSlab()
-    {
-        if (!budget.TryReserve(SlabBytes))
-        {
-            return false;
-        }
-
-        nint slab = Syscall.mmap(0, (ulong)SlabBytes, MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS, -1, 0);
-        if (slab == -1)
-        {
-            budget.Release(SlabBytes);
-            return false;
-        }
-
-        _slabs.Add(slab);
-        _reserved += SlabBytes;
-        return true;
-    }
-
-    private void Vacate(int slot)
-    {
-        if (slot > 0)
-        {
-            _free.Push(slot);
-        }
-    }
-
-    private void Drop(StagedRegion region, int page)
-    {
-        if (region[page] > 0)
-        {
-            GiveBack(BytesOf(region[page]), 1);
-        }
-
-        region[page] = StagedRegion.None;
-    }
-
-    private void GiveBack(byte* bytes, int pages)
-    {
-        long length = (long)PageSize.ToBytes((ulong)pages);
-        _ = ProbeCalls.madvise((nint)bytes, (nuint)length, ProbeCalls.MADV_DONTNEED);
-        budget.Release(length);
-        Interlocked.Add(ref _reserved, -length);
-    }
+        firstSlot == StagedRegion.Zero ? slot == StagedRegion.Zero : StagedSlabs.Follows(firstSlot, count, slot);
 }

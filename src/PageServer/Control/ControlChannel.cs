@@ -69,13 +69,13 @@ internal sealed class ControlChannel : IDisposable
     /// <summary>Sends one message. Throws <see cref="ControlEndedException"/> when the lane has ended.</summary>
     internal void Send(FrameKind kind, IMessage? body = null)
     {
-        byte[] payload = body?.ToByteArray() ?? [];
-        if (payload.Length > ProtocolLimits.MaxControlPayloadBytes)
+        int bytes = body?.CalculateSize() ?? 0;
+        if (bytes > ProtocolLimits.MaxControlPayloadBytes)
         {
-            throw new ArgumentException($"a {kind} message of {payload.Length} bytes is beyond the protocol's limit of {ProtocolLimits.MaxControlPayloadBytes}", nameof(body));
+            throw new ArgumentException($"a {kind} message of {bytes} bytes is beyond the protocol's limit of {ProtocolLimits.MaxControlPayloadBytes}", nameof(body));
         }
 
-        Write(kind, payload);
+        Write(kind, [], body);
     }
 
     /// <summary>The next message of the peer. Throws <see cref="ControlEndedException"/> when none will come any more.</summary>
@@ -129,13 +129,15 @@ internal sealed class ControlChannel : IDisposable
         }
     }
 
-    private void Write(FrameKind kind, ReadOnlySpan<byte> payload)
+    private void Write(FrameKind kind, ReadOnlySpan<byte> payload, IMessage? body = null)
     {
         try
         {
             lock (_sending)
             {
-                FrameWriter.Write(_lane.Output, kind, 0, payload);
+                FrameWriter.WriteHeader(_lane.Output, kind, 0, body?.CalculateSize() ?? payload.Length);
+                _lane.Output.Write(payload);
+                body?.WriteTo(_lane.Output);
                 _lane.Flush();
             }
         }

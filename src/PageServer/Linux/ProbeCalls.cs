@@ -73,7 +73,7 @@ internal static unsafe partial class ProbeCalls
     internal static partial nint process_vm_readv(
         int pid, IoVec* local, nuint localCount, IoVec* remote, nuint remoteCount, nuint flags);
 
-    internal const int MADV_DONTNEED = 4;
+    internal const int MADV_HUGEPAGE = 14;
 
     [LibraryImport("libc", SetLastError = true)]
     internal static partial int madvise(nint address, nuint length, int advice);

@@ -8,8 +8,11 @@ namespace PostCopy.Migrate;
 /// <summary>Sends the images over the control lane, file by file, each once.</summary>
 internal sealed class ImageSender(ControlChannel control)
 {
+    /// <summary>Less than the protocol's limit: the receiver's copy of a chunk then stays off the heap for large objects, whose every page would be a new one.</summary>
+    private const int ChunkBytes = 64 << 10;
+
     private readonly Dictionary<string, byte[]> _early = new(StringComparer.Ordinal);
-    private readonly byte[] _buffer = new byte[ProtocolLimits.ImageChunkBytes];
+    private readonly byte[] _buffer = new byte[ChunkBytes];
     private uint _files;
     private ulong _bytes;
 
@@ -56,15 +59,16 @@ internal sealed class ImageSender(ControlChannel control)
         do
         {
             read = file.ReadAtLeast(_buffer, _buffer.Length, throwOnEndOfStream: false);
-            Send(Path.GetFileName(path), _buffer.AsSpan(0, read));
+            Send(Path.GetFileName(path), _buffer.AsMemory(0, read));
         }
         while (read == _buffer.Length);
         _files++;
     }
 
-    private void Send(string name, ReadOnlySpan<byte> data)
+    private void Send(string name, ReadOnlyMemory<byte> data)
     {
-        control.Send(FrameKind.ImageChunk, new ImageChunk { Name = name, Data = ByteString.CopyFrom(data) });
+        // Encoded before this returns: the buffer may be used again.
+        control.Send(FrameKind.ImageChunk, new ImageChunk { Name = name, Data = UnsafeByteOperations.UnsafeWrap(data) });
         _bytes += (ulong)data.Length;
     }
 }

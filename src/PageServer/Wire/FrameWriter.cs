@@ -18,6 +18,13 @@ internal static class FrameWriter
         payload.CopyTo(body);
     }
 
+    /// <summary>The beginning of a frame whose payload the caller writes, as many bytes as are said here.</summary>
+    internal static void WriteHeader(IBufferWriter<byte> output, FrameKind kind, ulong id, int payloadBytes)
+    {
+        new FrameHeader(kind, id, payloadBytes).Write(output.GetSpan(FrameHeader.Bytes));
+        output.Advance(FrameHeader.Bytes);
+    }
+
     /// <summary>
     /// <code>
     ///  0      2

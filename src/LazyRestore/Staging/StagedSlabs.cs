@@ -1,0 +1,130 @@
+using Mono.Unix.Native;
+using PostCopy.Linux;
+using PostCopy.Memory;
+
+namespace PostCopy.Staging;
+
+/// <summary>The memory behind staged pages: slots of a page each, numbered from 1, in slabs of 2 MiB within the agent's limit.</summary>
+/// <remarks>
+/// A slab is one huge page where the kernel has one: a single fault, and a single page table entry, instead of 512. It is given back as a whole, when nothing
+/// in it is needed any more: whenever memory is given back, every CPU that runs a thread of this process has to flush its TLB.
+/// </remarks>
+internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
+{
+    private const int SlotsPerSlab = 512;
+    private static readonly nint SlabBytes = SlotsPerSlab * PageSize.Bytes;
+
+    private readonly List<Slab> _slabs = [];
+    private readonly Stack<int> _free = new();
+    private int _takenSlots;
+
+    /// <summary>The page in a slot.</summary>
+    internal byte* this[int slot] => (byte*)_slabs[(slot - 1) / SlotsPerSlab].Start + (long)PageSize.ToBytes((ulong)((slot - 1) % SlotsPerSlab));
+
+    /// <summary>Whether a slot lies in memory right behind <paramref name="count"/> slots from <paramref name="first"/> on.</summary>
+    internal static bool Follows(int first, int count, int slot) => slot == first + count && (slot - 1) / SlotsPerSlab == (first - 1) / SlotsPerSlab;
+
+    /// <summary>A slot for a page; <see cref="StagedRegion.None"/> when there is no room.</summary>
+    internal int Take()
+    {
+        if (!_free.TryPop(out int slot))
+        {
+            if (_takenSlots == _slabs.Count * SlotsPerSlab && !TryAddSlab())
+            {
+                return StagedRegion.None;
+            }
+
+            slot = ++_takenSlots;
+        }
+
+        _slabs[(slot - 1) / SlotsPerSlab].UsedSlots++;
+        return slot;
+    }
+
+    /// <summary>The slot is for another page.</summary>
+    internal void Return(int slot)
+    {
+        _slabs[(slot - 1) / SlotsPerSlab].UsedSlots--;
+        _free.Push(slot);
+    }
+
+    /// <summary>No more pages come: slots are given back from here on.</summary>
+    internal void Seal()
+    {
+        _free.Clear();
+        _slabs.ForEach(GiveBackUnused);
+    }
+
+    /// <summary>What is in these slots, which follow each other, is not needed any more. Only when sealed.</summary>
+    internal void Release(int first, int count)
+    {
+        Slab slab = _slabs[(first - 1) / SlotsPerSlab];
+        slab.UsedSlots -= count;
+        GiveBackUnused(slab);
+    }
+
+    /// <summary>Gives everything back.</summary>
+    public void Dispose()
+    {
+        _slabs.ForEach(GiveBack);
+        _slabs.Clear();
+    }
+
+    private bool TryAddSlab()
+    {
+        if (!budget.TryReserve(SlabBytes))
+        {
+            return false;
+        }
+
+        // Twice as much has a piece that is aligned.
+        nint mapping = Syscall.mmap(0, (ulong)(2 * SlabBytes), MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS | MmapFlags.MAP_NORESERVE, -1, 0);
+        if (mapping == -1)
+        {
+            budget.Release(SlabBytes);
+            return false;
+        }
+
+        nint start = (mapping + SlabBytes - 1) & ~(SlabBytes - 1);
+        Unmap(mapping, start - mapping);
+        Unmap(start + SlabBytes, mapping + SlabBytes - start);
+        // Without huge pages it is slower.
+        _ = ProbeCalls.madvise(start, (nuint)SlabBytes, ProbeCalls.MADV_HUGEPAGE);
+        _slabs.Add(new Slab(start));
+        return true;
+    }
+
+    private void GiveBackUnused(Slab slab)
+    {
+        if (slab.UsedSlots == 0)
+        {
+            GiveBack(slab);
+        }
+    }
+
+    private void GiveBack(Slab slab)
+    {
+        if (slab.Start != 0)
+        {
+            Unmap(slab.Start, SlabBytes);
+            slab.Start = 0;
+            budget.Release(SlabBytes);
+        }
+    }
+
+    private static void Unmap(nint start, nint bytes)
+    {
+        if (bytes > 0)
+        {
+            _ = Syscall.munmap(start, (ulong)bytes);
+        }
+    }
+
+    private sealed class Slab(nint start)
+    {
+        /// <summary>0 when it has been given back.</summary>
+        internal nint Start { get; set; } = start;
+
+        internal int UsedSlots { get; set; }
+    }
+}
