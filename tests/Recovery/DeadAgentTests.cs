@@ -35,6 +35,23 @@ public sealed class DeadAgentTests
         await scene.ExpectMovedAsync();
     }
 
+    [SkippableFact]
+    public async Task Killed_while_its_restore_waits_for_the_images_it_leaves_nothing()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.StartHeldAsync("pre-dump");
+        await WaitForRestoresAsync(scene, 1);
+        await scene.KillAgentAsync();
+        await scene.RestartAgentAsync();
+        await WaitForRestoresAsync(scene, 0);
+        scene.LetGo();
+        (await scene.Migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+        await scene.ExpectRolledBackAsync();
+    }
+
+    private static Task WaitForRestoresAsync(Scene scene, int count) =>
+        Condition.WaitAsync(() => scene.Lab["b"].SignalAsync("0", "criu: restore").GetAwaiter().GetResult() == count, TimeSpan.FromSeconds(60), $"{count} of CRIU's restores on the destination");
+
     /// <summary>So that the death of the one and then of the other is no more than the death of the agent.</summary>
     [SkippableFact]
     public async Task A_keeper_that_dies_has_a_successor()

@@ -366,7 +366,7 @@ internal sealed partial class AgentSession
                 StartRestore();
                 break;
             case FrameKind.ImagesDone when _state == DestinationState.Receiving:
-                // What was started early goes on with this; what it needs of us besides, it needs later than this is done.
+                // CRIU goes on from here. Its connection may wait in the socket's queue until we have read the images, too.
                 _inbox!.Complete(message.As<ImagesDone>());
                 _built.ImagesCompleteUs = WallClock.NowUs;
                 await AdvanceAsync(DestinationInput.ImagesComplete).ConfigureAwait(false);

@@ -9,7 +9,7 @@ namespace PostCopy.Migrate;
 internal sealed class ImageSender(ControlChannel control)
 {
     /// <summary>Less than the protocol's limit: the receiver's copy of a chunk then stays off the heap for large objects, whose every page would be a new one.</summary>
-    private const int ChunkBytes = 64 << 10;
+    private const int ChunkBytes = ProtocolLimits.ImageChunkBytes / 4;
 
     private readonly Dictionary<string, byte[]> _early = new(StringComparer.Ordinal);
     private readonly byte[] _buffer = new byte[ChunkBytes];
