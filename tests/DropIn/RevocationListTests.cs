@@ -110,7 +110,9 @@ public sealed class RevocationListTests : IDisposable
         {
             using Socket accepted = listener.AcceptSocket();
             using SslStream stream = server.AsServer(new NetworkStream(accepted, ownsSocket: true));
-            stream.WriteByte((byte)stream.ReadByte());
+            int asked = stream.ReadByte();
+            // A client that goes away may do so in good order.
+            stream.WriteByte(asked < 0 ? throw new IOException("the client asked nothing") : (byte)asked);
         });
         bool answered;
         try

@@ -14,7 +14,7 @@ public sealed class FrameTests
         FrameKind.Welcome or FrameKind.Hello or FrameKind.HelloAck or FrameKind.Error => 512,
         FrameKind.Heartbeat => 8,
         FrameKind.HeartbeatAck or FrameKind.PageRequest => 16,
-        FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack or FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest => 0,
+        FrameKind.Goodbye or FrameKind.PushDone or FrameKind.Ack or FrameKind.Ask or FrameKind.Discarded or FrameKind.CheckRequest or FrameKind.Freezing => 0,
         FrameKind.StageSync or FrameKind.StageAck or FrameKind.StageDone => 0,
         FrameKind.Valid => 8 + (4096 * 16),
         FrameKind.Pages or FrameKind.StagePages => 56 + (256 * PageSize.Bytes),
