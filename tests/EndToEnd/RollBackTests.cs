@@ -105,9 +105,17 @@ public sealed class RollBackTests : IAsyncLifetime
                 "the migration to decide");
             LetGo();
             (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+            await AssertEndedByItselfAsync(agent);
         }
 
         await AssertUnharmedAsync();
+    }
+
+    /// <summary>The destination's restore was not killed at last because it waited on for what does not come.</summary>
+    internal static async Task AssertEndedByItselfAsync(RunningAgent agent)
+    {
+        await agent.Process.WaitForOutputAsync(static command => command.Error.Contains("was not taken", StringComparison.Ordinal), TimeSpan.FromSeconds(60));
+        Assert.DoesNotContain("did not end within", agent.Process.Error, StringComparison.Ordinal);
     }
 
     /// <summary>CRIU would look only every 100 ms whether its own freeze has worked.</summary>

@@ -1,3 +1,4 @@
+using PostCopy.Tests.EndToEnd;
 using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Recovery;
@@ -46,6 +47,7 @@ public sealed class DeadAgentTests
         await WaitForRestoresAsync(scene, 0);
         scene.LetGo();
         (await scene.Migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+        await RollBackTests.AssertEndedByItselfAsync(scene.Agent);
         await scene.ExpectRolledBackAsync();
     }
 

@@ -67,6 +67,13 @@ public sealed class InventoryGateTests : IDisposable
     }
 
     [Fact]
+    public void An_inventory_that_came_before_is_refused()
+    {
+        File.WriteAllText(Inventory, "inventory");
+        Assert.Contains("has come before", Assert.Throws<ProtocolException>(() => new InventoryGate(_directory)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Images_without_an_inventory_are_refused()
     {
         using InventoryGate gate = new(_directory);

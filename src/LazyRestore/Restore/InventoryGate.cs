@@ -1,7 +1,5 @@
-using Mono.Unix.Native;
 using PostCopy.Linux;
 using PostCopy.Wire;
-using Errno = PostCopy.Linux.Errno;
 
 namespace PostCopy.Restore;
 
@@ -27,12 +25,12 @@ internal sealed class InventoryGate : IDisposable
     {
         _path = Path.Combine(imageDirectory, ImageName);
         ArrivingPath = Path.Combine(imageDirectory, "." + ImageName);
-        if (Syscall.mkfifo(_path, FilePermissions.S_IRUSR | FilePermissions.S_IWUSR) != 0)
+        if (!Fifo.TryMake(_path))
         {
-            throw new LinuxException($"mkfifo {_path}", (Errno)Stdlib.GetLastError());
+            throw new ProtocolException(WireErrorCode.ProtocolViolation, $"freezing: {ImageName} has come before");
         }
 
-        _fifo = OpenForBoth(_path);
+        _fifo = Fifo.Open(_path);
     }
 
     /// <summary>Where the inventory belongs while the gate is closed. The wire cannot name it: names there have no dot in front.</summary>
@@ -53,20 +51,18 @@ internal sealed class InventoryGate : IDisposable
         Dispose();
     }
 
-    /// <summary>No images will come: whoever waits for them, or will, fails. Whoever closed the gate; nothing happens when none is closed.</summary>
+    /// <summary>No images will come: whoever waits for them, or is going to, fails. It may be a dead process that closed the gate; when none is closed, nothing happens.</summary>
     internal static void LetReadersFail(string imageDirectory)
     {
         string path = Path.Combine(imageDirectory, ImageName);
-        if (Syscall.lstat(path, out Stat status) == 0 && (status.st_mode & FilePermissions.S_IFMT) == FilePermissions.S_IFIFO)
+        if (Fifo.Exists(path))
         {
             // A reader in its open goes on, and reads an end of file when this is closed; a later one finds no file.
-            using FileStream fifo = OpenForBoth(path);
+            using FileStream fifo = Fifo.Open(path);
             File.Delete(path);
         }
     }
 
     /// <inheritdoc/>
     public void Dispose() => _fifo.Dispose();
-
-    private static FileStream OpenForBoth(string path) => new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
 }

@@ -18,8 +18,10 @@ internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
     private readonly Stack<int> _free = new();
     private int _takenSlots;
 
-    /// <summary>The page in a slot.</summary>
-    internal byte* this[int slot] => (byte*)_slabs[(slot - 1) / SlotsPerSlab].Start + (long)PageSize.ToBytes((ulong)((slot - 1) % SlotsPerSlab));
+    /// <summary>The page in a slot. Never null, which elsewhere means a page of zeroes: a slot that was given back throws.</summary>
+    internal byte* this[int slot] => _slabs[(slot - 1) / SlotsPerSlab].Start is var start and not 0
+        ? (byte*)start + (long)PageSize.ToBytes((ulong)((slot - 1) % SlotsPerSlab))
+        : throw new InvalidOperationException($"slot {slot} of the staged pages was given back");
 
     /// <summary>Whether a slot lies in memory right behind <paramref name="count"/> slots from <paramref name="first"/> on.</summary>
     internal static bool Follows(int first, int count, int slot) => slot == first + count && (slot - 1) / SlotsPerSlab == (first - 1) / SlotsPerSlab;

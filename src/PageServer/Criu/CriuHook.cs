@@ -1,10 +1,8 @@
 using System.Globalization;
 using System.Text;
 using System.Threading.Channels;
-using Mono.Unix.Native;
 using PostCopy.HandOff;
 using PostCopy.Linux;
-using Errno = PostCopy.Linux.Errno;
 
 namespace PostCopy.Criu;
 
@@ -153,13 +151,9 @@ internal sealed class CriuHook : IDisposable
     private FileStream OpenFifo(string name)
     {
         string path = Path.Combine(_directory, name);
-        // EEXIST: of a process that is dead now, and CRIU may be waiting at it.
-        if (Syscall.mkfifo(path, FilePermissions.S_IRUSR | FilePermissions.S_IWUSR) != 0 && (Errno)Stdlib.GetLastError() is var errno and not Errno.EEXIST)
-        {
-            throw new LinuxException($"mkfifo {path}", errno);
-        }
-
-        return new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+        // One that is there is of a process that is dead now, and CRIU may be waiting at it.
+        _ = Fifo.TryMake(path);
+        return Fifo.Open(path);
     }
 
     private void Listen()

@@ -40,13 +40,13 @@ internal sealed class ImageSender(ControlChannel control)
             }
             else if (!File.ReadAllBytes(path).AsSpan().SequenceEqual(sent))
             {
-                throw new MigrationException($"{path} is not what was expected before the dump, and sent to the destination");
+                throw new MigrationException($"{path} is another than the one with which the destination has started its restore, from runc's state before the dump: report this, with what 'runc --version' says");
             }
         }
 
         if (_early.Keys.FirstOrDefault() is { } missing)
         {
-            throw new MigrationException($"{missing} is not among the images, but was expected before the dump, and sent to the destination");
+            throw new MigrationException($"{missing} is not among the images, but the destination has started its restore with it, from runc's state before the dump: report this, with what 'runc --version' says");
         }
 
         control.Send(FrameKind.ImagesDone, new ImagesDone { Files = _files, Bytes = _bytes });
