@@ -26,16 +26,17 @@ set -euo pipefail
 readonly LABS=/run/postcopy-lab
 readonly SUBNET=10.77.0
 
-SELF=$(readlink -f "${BASH_SOURCE[0]}")
-readonly SELF
 PATH=$PATH:/usr/sbin:/sbin
 
 die() { printf 'host.sh: %s\n' "$*" >&2; exit 1; }
-usage() { sed -n '5,13s/^# *//p' "$SELF" >&2; exit 2; }
+usage() { sed -n '5,13s/^# *//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
-checked_name() {
-    [[ $1 =~ ^[a-z0-9][a-z0-9-]{0,40}$ ]] || die "not a name (a-z, 0-9, -): '$1'"
-    printf '%s' "$1"
+check_name() { [[ $1 =~ ^[a-z0-9][a-z0-9-]{0,40}$ ]] || die "not a name (a-z, 0-9, -): '$1'"; }
+
+# sleep(1) without a process: tests make hundreds of labs, and what a lab costs is processes.
+pause() {
+    if [[ -z ${SILENT_FD:-} ]]; then exec {SILENT_FD}<> <(:); fi
+    read -r -t "$1" -u "$SILENT_FD" || true
 }
 
 # ------------------------------------------------------------------------ cgroups
@@ -73,30 +74,36 @@ make_cgroups() {
     done < <(hierarchies) >"$LABS/$lab/cgroups"
 }
 
-make_cgroup() { # of a host, in one hierarchy
-    local type=$1 dir=$2 controller parent
-    if [[ -d $dir ]]; then return 0; fi
-    parent=$(dirname "$dir")
-    if [[ ! -e $parent/cgroup.procs ]]; then die "no cgroup $parent"; fi
-    mkdir "$dir"
-    # A new cpuset is empty, and then nothing may run in it.
-    if [[ $type == cgroup && -e $dir/cpuset.cpus ]]; then
-        cat "$parent/cpuset.cpus" >"$dir/cpuset.cpus"
-        cat "$parent/cpuset.mems" >"$dir/cpuset.mems"
-    fi
-    if [[ $type == cgroup2 && ${dir##*/} != init ]]; then
-        for controller in $(<"$dir/cgroup.controllers"); do
-            echo "+$controller" >"$dir/cgroup.subtree_control" || true
+make_host_cgroups() {
+    local lab=$1 name=$2 type mount controllers base dir new=() cpusets=() v2=()
+    while read -r type mount controllers base; do
+        if [[ ! -e ${base%/*}/cgroup.procs ]]; then die "no cgroup ${base%/*}"; fi
+        for dir in "$base" "$base/$name"; do
+            if [[ -d $dir ]]; then continue; fi
+            new+=("$dir")
+            if [[ $type == cgroup2 ]]; then v2+=("$dir"); elif [[ ,$controllers, == *,cpuset,* ]]; then cpusets+=("$dir"); fi
         done
-    fi
+    done <"$LABS/$lab/cgroups"
+    mkdir "${new[@]}"
+    for dir in "${cpusets[@]}"; do fill_cpuset "$dir"; done
+    for dir in "${v2[@]}"; do delegate "$dir"; done
 }
 
-make_host_cgroups() {
-    local lab=$1 name=$2 type mount controllers dir
-    while read -r type mount controllers dir; do
-        make_cgroup "$type" "$dir"
-        make_cgroup "$type" "$dir/$name"
-    done <"$LABS/$lab/cgroups"
+# A new cpuset is empty, and then nothing may run in it.
+fill_cpuset() {
+    local file value
+    for file in cpuset.cpus cpuset.mems; do
+        read -r value <"${1%/*}/$file"
+        echo "$value" >"$1/$file"
+    done
+}
+
+delegate() {
+    local controllers controller
+    read -r controllers <"$1/cgroup.controllers" || true
+    for controller in $controllers; do
+        echo "+$controller" >"$1/cgroup.subtree_control" || true
+    done
 }
 
 # In v2 only leaves may have processes, once a container below gets controllers.
@@ -106,65 +113,81 @@ join_cgroups() {
         dir=$dir/$name
         if [[ $leaf == leaf && $type == cgroup2 ]]; then
             dir=$dir/init
-            make_cgroup "$type" "$dir"
+            # Two commands may be the first one at the same time.
+            if [[ ! -d $dir ]]; then mkdir -p "$dir"; fi
         fi
         echo $BASHPID >"$dir/cgroup.procs"
     done <"$LABS/$lab/cgroups"
 }
 
-lab_processes() {
+# The lab's cgroups that exist, one in each hierarchy, into CGROUPS.
+find_cgroups() {
     local type mount controllers dir
+    CGROUPS=()
     while read -r type mount controllers dir; do
-        if [[ -d $dir ]]; then find "$dir" -name cgroup.procs -exec cat {} + 2>/dev/null || true; fi
-    done <"$LABS/$1/cgroups" | sort -un
+        if [[ -d $dir ]]; then CGROUPS+=("$dir"); fi
+    done <"$LABS/$1/cgroups"
 }
 
 # A frozen task of v1 dies when it is thawed, so: kill first, thaw second.
 kill_lab() {
-    local lab=$1 type mount controllers dir pids try
+    local lab=$1 pids file try
     for try in {1..500}; do
-        mapfile -t pids < <(lab_processes "$lab" | grep -vx 0)
+        find_cgroups "$lab"
+        ((${#CGROUPS[@]})) || return 0
+        mapfile -t pids < <(find "${CGROUPS[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un | grep -vx 0)
         ((${#pids[@]})) || return 0
         kill -KILL "${pids[@]}" 2>/dev/null || true
-        while read -r type mount controllers dir; do
-            if [[ ! -d $dir ]]; then continue; fi
-            find "$dir" -name freezer.state -exec sh -c 'for f; do echo THAWED >"$f"; done' _ {} + 2>/dev/null || true
-            find "$dir" -name cgroup.freeze -exec sh -c 'for f; do echo 0 >"$f"; done' _ {} + 2>/dev/null || true
-        done <"$LABS/$lab/cgroups"
-        if ((try > 1)); then sleep 0.02; fi
+        while read -r file; do
+            case $file in
+                */freezer.state) echo THAWED >"$file" ;;
+                *) echo 0 >"$file" ;;
+            esac 2>/dev/null || true
+        done < <(find "${CGROUPS[@]}" -name freezer.state -o -name cgroup.freeze 2>/dev/null)
+        if ((try > 1)); then pause 0.02; fi
     done
     die "these processes of lab $lab do not die: ${pids[*]}"
 }
 
+# A cgroup can be removed a moment after its last process was reaped.
 remove_cgroups() {
-    local type mount controllers dir
-    while read -r type mount controllers dir; do
-        # A cgroup can be removed a moment after its last process was reaped.
-        for _ in {1..250}; do
-            if [[ ! -d $dir ]]; then break; fi
-            find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.02
-        done
-        if [[ -d $dir ]]; then die "cannot remove the cgroup $dir"; fi
-    done <"$LABS/$1/cgroups"
+    local _
+    for _ in {1..250}; do
+        find_cgroups "$1"
+        ((${#CGROUPS[@]})) || return 0
+        find "${CGROUPS[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || pause 0.02
+    done
+    die "cannot remove these cgroups: ${CGROUPS[*]}"
 }
 
 # -------------------------------------------------------------------------- hosts
 
 # The pid was written down long ago: it counts only while it is in the lab's cgroups.
-host_pid() {
-    local lab=$1 name=$2 pid
-    pid=$(cat "$LABS/$lab/hosts/$name/pid" 2>/dev/null) || die "no host $name in lab $lab"
-    grep -q "/postcopy-lab\.$lab/$name" "/proc/$pid/cgroup" 2>/dev/null || die "host $name of lab $lab has died"
-    printf '%s' "$pid"
+host_pid() { # VARIABLE LAB NAME
+    local lab=$2 name=$3 found='' cgroups=''
+    { read -r found <"$LABS/$lab/hosts/$name/pid"; } 2>/dev/null || die "no host $name in lab $lab"
+    { read -r -d '' cgroups <"/proc/$found/cgroup"; } 2>/dev/null || true
+    [[ $cgroups == *"/postcopy-lab.$lab/$name"* ]] || die "host $name of lab $lab has died"
+    printf -v "$1" '%s' "$found"
 }
 
-hub() { nsenter --target "$(host_pid "$1" hub)" --net -- "${@:2}"; }
+# These two take commands of ip(8), one a line.
+hub_ip() { # LAB
+    local hub_pid
+    host_pid hub_pid "$1" hub
+    nsenter --target "$hub_pid" --net -- ip -batch -
+}
+
+host_ip() { # PID OPTION...
+    nsenter --target "$1" --net --mount --pid -- ip "${@:2}" -batch -
+}
 
 # Starts the process that holds a host's namespaces, with nothing of the caller's: no terminal,
 # no open descriptor (a test would wait for its pipe to close).
 start_holder() {
-    local lab=$1 name=$2 dir=$LABS/$1/hosts/$2
+    local lab=$1 name=$2 dir=$LABS/$1/hosts/$2 self children
     shift 2
+    self=$(readlink -f "${BASH_SOURCE[0]}")
     mkdir -p "$dir"
     (
         join_cgroups "$lab" "$name" root
@@ -173,15 +196,16 @@ start_holder() {
             fd=${fd##*/}
             if ((fd > 2)); then eval "exec $fd>&-"; fi
         done
-        exec setsid unshare "$@" --fork --kill-child -- bash "$SELF" hold "$lab" "$name" </dev/null >"$dir/log" 2>&1
+        exec setsid unshare "$@" --fork --kill-child -- bash "$self" hold "$lab" "$name" </dev/null >"$dir/log" 2>&1
     ) &
     local unshare=$!
     disown
     until [[ -e $dir/ready ]]; do
         kill -0 "$unshare" 2>/dev/null || { cat "$dir/log" >&2; die "host $name of lab $lab did not start"; }
-        sleep 0.01
+        pause 0.01
     done
-    tr -d ' ' <"/proc/$unshare/task/$unshare/children" >"$dir/pid"
+    read -r -d '' children <"/proc/$unshare/task/$unshare/children" || true
+    echo "${children% }" >"$dir/pid"
 }
 
 # pid 1 of a host: bash, since it reaps whatever is orphaned to it.
@@ -196,14 +220,14 @@ hold() {
         local new=$LABS/$lab/hosts/$name/run
         mkdir "$new"
         mount -t tmpfs -o mode=755 tmpfs "$new"
-        mkdir -p "$new/postcopy-lab/$lab" "$new/lock" "$new/netns"
+        mkdir -p "$new"/{"postcopy-lab/$lab",lock,netns}
         mount --bind "$LABS/$lab" "$new/postcopy-lab/$lab"
         mount --no-mtab --move "$new" /run
         echo "$name" >/run/host-name
         mount_cgroups "$lab" "$name"
         ip link set lo up
     fi
-    touch "$LABS/$lab/hosts/$name/ready"
+    : >"$LABS/$lab/hosts/$name/ready"
     while :; do
         sleep 1000000 &
         wait $!
@@ -213,49 +237,47 @@ hold() {
 # In the new cgroup namespace a hierarchy mounted afresh shows this host's cgroup as its root.  A host of cgroup v2 has that alone, as
 # distributions have it today.
 mount_cgroups() {
-    local lab=$1 name=$2 type mount controllers dir list
+    local lab=$1 name=$2 type mount controllers dir mounts=() table=$LABS/$1/hosts/$2/fstab
     if [[ -e $LABS/$lab/hosts/$name/v2 ]]; then
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
         return
     fi
-    list=$(<"$LABS/$lab/cgroups")
-    if [[ $(stat -f -c %T /sys/fs/cgroup) == tmpfs ]]; then mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup; fi
+    # A table, so that one mount(8) does it all.  What is mounted there already by the same name
+    # (cgroup) would be left out.
     while read -r type mount controllers dir; do
-        mkdir -p "$mount"
-        if [[ $type == cgroup2 ]]; then
-            mount -t cgroup2 cgroup2 "$mount"
-        else
-            mount -t cgroup -o "$controllers" cgroup "$mount"
-        fi
-    done <<<"$list"
+        mounts+=("$mount")
+        if [[ $type == cgroup2 ]]; then controllers=defaults; fi
+        echo "host-cgroup $mount $type $controllers 0 0"
+    done <"$LABS/$lab/cgroups" >"$table"
+    if [[ $(stat -f -c %T /sys/fs/cgroup) == tmpfs ]]; then mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup; fi
+    mkdir -p "${mounts[@]}"
+    mount --all --fstab "$table"
 }
 
 up() {
-    local lab=$1 name=$2 cgroups=${3:-} pid index dir=$LABS/$1
+    local lab=$1 name=$2 cgroups=${3:-} pid index hosts dir=$LABS/$1
     ((EUID == 0)) || die "needs root"
     if [[ ! -d $dir/hosts/hub ]]; then
         mkdir -p "$dir/shared" "$dir/hosts"
         make_cgroups "$lab"
         make_host_cgroups "$lab" hub
         start_holder "$lab" hub --net
-        hub "$lab" ip link add wire type bridge forward_delay 0
-        hub "$lab" ip link set wire up
+        hub_ip "$lab" <<<$'link add wire type bridge forward_delay 0\nlink set wire up'
     fi
     if [[ -e $dir/hosts/$name ]]; then die "lab $lab already has a host $name"; fi
-    index=$(find "$dir/hosts" -mindepth 1 -maxdepth 1 | wc -l)
+    hosts=("$dir"/hosts/*)
+    index=${#hosts[@]}
     make_host_cgroups "$lab" "$name"
     if [[ $cgroups == v2 ]]; then mkdir -p "$dir/hosts/$name" && touch "$dir/hosts/$name/v2"; fi
     # Uptimes of different machines have nothing to do with each other.
     start_holder "$lab" "$name" --net --pid --mount --uts --ipc --cgroup --propagation private \
         --time --monotonic "$((index * 100000))" --boottime "$((index * 100000 + 5000))"
-    pid=$(host_pid "$lab" "$name")
-    hub "$lab" ip link add "host$index" type veth peer name eth0 netns "$pid"
-    hub "$lab" ip link set "host$index" master wire up
-    run_in "$pid" ip address add "$SUBNET.$index/24" dev eth0
-    run_in "$pid" ip link set eth0 up
+    host_pid pid "$lab" "$name"
+    hub_ip "$lab" <<<"link add host$index type veth peer name eth0 netns $pid"$'\n'"link set host$index master wire up"
+    host_ip "$pid" <<<"address add $SUBNET.$index/24 dev eth0"$'\nlink set eth0 up'
     # A comparison must not depend on which congestion control the kernel prefers; not every
     # kernel lets a network namespace choose its own, but routes may name one.
-    run_in "$pid" ip route replace "$SUBNET.0/24" dev eth0 src "$SUBNET.$index" congctl cubic || true
+    host_ip "$pid" <<<"route replace $SUBNET.0/24 dev eth0 src $SUBNET.$index congctl cubic" || true
     echo "$SUBNET.$index" >"$dir/hosts/$name/address"
 }
 
@@ -268,7 +290,7 @@ run() {
     shift 2
     if [[ ${1:-} == -- ]]; then shift; fi
     (($#)) || usage
-    pid=$(host_pid "$lab" "$name")
+    host_pid pid "$lab" "$name"
     join_cgroups "$lab" "$name" leaf
     # shellcheck disable=SC2016     # the inner shell's to expand
     PATH=/opt/postcopy/bin:$PATH setsid nsenter --no-fork --target "$pid" --all --wd="$PWD" -- \
@@ -289,34 +311,33 @@ run() {
 
 # ------------------------------------------------------------- containers' networks
 
-port_name() { printf 'c%s' "$(cksum <<<"$1/$2" | cut -d' ' -f1)"; }
+port_name() { # VARIABLE HOST NET
+    local sum
+    read -r sum _ < <(cksum <<<"$2/$3")
+    printf -v "$1" 'c%s' "$sum"
+}
 
 # The address's own MAC: peers keep their ARP entry when the address moves to another host,
 # and the bridge forgets a port that goes down.
 container_netns() {
     local lab=$1 name=$2 net=$3 ip=$4 state=${5:-in} pid port last=${4##*.}
     [[ $ip =~ ^10\.77\.0\.[0-9]+$ ]] || die "not an address of $SUBNET.0/24: $ip"
-    pid=$(host_pid "$lab" "$name")
-    port=$(port_name "$name" "$net")
-    run_in "$pid" ip netns add "$net"
-    hub "$lab" ip link add "$port" type veth peer name "$port" netns "$pid" \
-        address "$(printf '02:77:00:00:00:%02x' "$last")"
-    run_in "$pid" ip link set "$port" netns "$net" name eth0
-    run_in "$pid" ip -n "$net" link set lo up
-    run_in "$pid" ip -n "$net" address add "$ip/24" dev eth0
-    run_in "$pid" ip -n "$net" link set eth0 up
-    hub "$lab" ip link set "$port" up
+    host_pid pid "$lab" "$name"
+    port_name port "$name" "$net"
+    host_ip "$pid" <<<"netns add $net"
+    hub_ip "$lab" <<<"link add $port type veth peer name $port netns $pid address $(printf '02:77:00:00:00:%02x' "$last")"
+    host_ip "$pid" <<<"link set $port netns $net name eth0"
+    host_ip "$pid" -n "$net" <<<$'link set lo up\n'"address add $ip/24 dev eth0"$'\nlink set eth0 up'
+    hub_ip "$lab" <<<"link set $port up"
     cable "$lab" "$name" "$net" "$state"
 }
 
-run_in() { nsenter --target "$1" --net --mount --pid -- "${@:2}"; }
-
 cable() {
     local port
-    port=$(port_name "$2" "$3")
+    port_name port "$2" "$3"
     case $4 in
-        in) hub "$1" ip link set "$port" master wire ;;
-        out) hub "$1" ip link set "$port" nomaster ;;
+        in) hub_ip "$1" <<<"link set $port master wire" ;;
+        out) hub_ip "$1" <<<"link set $port nomaster" ;;
         *) usage ;;
     esac
 }
@@ -326,8 +347,8 @@ link() {
     local address
     address=$(<"$LABS/$1/hosts/$2/address")
     case $3 in
-        up) hub "$1" ip link set "host${address##*.}" master wire ;;
-        down) hub "$1" ip link set "host${address##*.}" nomaster ;;
+        up) hub_ip "$1" <<<"link set host${address##*.} master wire" ;;
+        down) hub_ip "$1" <<<"link set host${address##*.} nomaster" ;;
         *) usage ;;
     esac
 }
@@ -349,13 +370,15 @@ main() {
         return 0
     fi
     (($# >= 2)) || usage
-    lab=$(checked_name "$2")
+    check_name "$2"
+    lab=$2
     case $verb in
         down) down "$lab"; return 0 ;;
         shared) echo "$LABS/$lab/shared"; return 0 ;;
     esac
     (($# >= 3)) || usage
-    name=$(checked_name "$3")
+    check_name "$3"
+    name=$3
     case $verb in
         up) up "$lab" "$name" "${@:4}" ;;
         run) run "$lab" "$name" "${@:4}" ;;

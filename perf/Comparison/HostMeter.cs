@@ -7,12 +7,12 @@ namespace PostCopy.Perf.Comparison;
 internal sealed class HostMeter
 {
     private readonly string _cgroup;
-    private readonly string _pid;
+    private readonly int _pid;
 
     public HostMeter(Lab lab, LabHost host)
     {
         string directory = $"/run/postcopy-lab/{lab.Name}";
-        _pid = File.ReadAllText($"{directory}/hosts/{host.Name}/pid").Trim();
+        _pid = host.Pid;
         // "TYPE MOUNTPOINT CONTROLLERS DIRECTORY"; of version 2 the controllers are "-".
         string[] hierarchy = File.ReadLines($"{directory}/cgroups").Select(line => line.Split(' '))
             .First(fields => fields[2].Split(',').Contains("cpuacct") || fields[0] == "cgroup2");

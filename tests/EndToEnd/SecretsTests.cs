@@ -93,8 +93,7 @@ public sealed class SecretsTests
 
             foreach (string host in (string[])["a", "b"])
             {
-                string init = File.ReadAllText($"/run/postcopy-lab/{lab.Name}/hosts/{host}/pid").Trim();
-                string state = $"/proc/{init}/root/run/postcopy";
+                string state = $"/proc/{lab[host].Pid}/root/run/postcopy";
                 if (Directory.Exists(state))
                 {
                     LookInto(new DirectoryInfo(state), depth: 0);

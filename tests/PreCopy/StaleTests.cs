@@ -60,7 +60,7 @@ public sealed class StaleTests(Xunit.Abstractions.ITestOutputHelper output)
 
     private static async Task<(long Valid, long Wrong)> CopyAndCompareAsync(bool freezeFirst, string program, string[] arguments)
     {
-        string programs = (await RunningCommand.RunAsync(TimeSpan.FromSeconds(180), Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
+        string programs = await TestPrograms.DirectoryAsync();
         DirectoryInfo directory = Directory.CreateTempSubdirectory("postcopy-stale-");
         ChildProcess storm = ChildProcess.Start($"{programs}/{program}", [directory.FullName, .. arguments], newSession: true);
         int[] stopped = [];

@@ -1,35 +1,8 @@
 namespace PostCopy.Tests.TestBed;
 
-/// <summary>What a migration could leave behind on a host.  One line an item, its kind in front.</summary>
+/// <summary>What a migration could leave behind on a host.  One line an item, its kind in front.  Read from outside: nothing is started there, but for iptables-save.</summary>
 internal sealed class HostInventory
 {
-    // Rules of CRIU's network lock would silently cut a container off that comes back to this
-    // host; a stopped or frozen process would never be noticed.
-    private const string Script = """
-        runc list -q | sed 's/^/container /'
-        ip netns list | sed 's/ .*//; s/^/network /'
-        sed 's/^[^ ]* [^ ]* [^ ]* /mount /; s/ - .*//' /proc/self/mountinfo
-        find /sys/fs/cgroup -mindepth 2 -type d | sed 's/^/cgroup /'
-        find /sys/fs/cgroup -name freezer.state -exec grep -H -v THAWED {} + | sed 's/^/frozen /'
-        find /sys/fs/cgroup -name cgroup.freeze -exec grep -H 1 {} + | sed 's/^/frozen /'
-        for stat in /proc/[0-9]*/stat; do
-            pid=${stat#/proc/}; pid=${pid%/stat}
-            read -r line 2>/dev/null <"$stat" || continue
-            case ${line##*) } in
-                Z*) echo "zombie $line" | cut -d' ' -f1-3 ;;
-                *) command=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")
-                   case $command in
-                       '' | *postcopy-inventory* | sed\ * | tr\ * | sleep\ 1000000*) ;;
-                       *) echo "process $pid $command" ;;
-                   esac ;;
-            esac
-        done
-        locks() { "$@" iptables-save 2>&1 | grep -i criu | sed "s/^/network-lock /"; }
-        locks env
-        for network in $(ip netns list | cut -d' ' -f1); do locks ip netns exec "$network"; done
-        true
-        """;
-
     private readonly HashSet<string> _items;
 
     private HostInventory(HashSet<string> items) => _items = items;
@@ -38,8 +11,22 @@ internal sealed class HostInventory
 
     public static async Task<HostInventory> TakeAsync(LabHost host)
     {
-        string output = await host.RunAsync("bash", "-c", Script, "postcopy-inventory");
-        return new HostInventory([.. output.Split('\n', StringSplitOptions.RemoveEmptyEntries)]);
+        string root = $"/proc/{host.Pid}/root";
+        string[] networks = NamesIn($"{root}/run/netns");
+        HashSet<string> items =
+        [
+            .. NamesIn($"{root}/run/runc").Select(static id => $"container {id}"),
+            .. networks.Select(static name => $"network {name}"),
+            .. File.ReadLines($"/proc/{host.Pid}/mountinfo").Select(static line => $"mount {string.Join(' ', line.Split(" - ")[0].Split(' ')[3..])}"),
+            .. Cgroups($"{root}/sys/fs/cgroup"),
+            .. NamesIn($"{root}/proc").Where(static name => char.IsAsciiDigit(name[0])).Select(pid => Process($"{root}/proc", pid)).OfType<string>(),
+        ];
+        foreach (string network in networks.Select(name => $"{root}/run/netns/{name}").Prepend($"/proc/{host.Pid}/ns/net"))
+        {
+            items.UnionWith(await NetworkLocksAsync(network));
+        }
+
+        return new HostInventory(items);
     }
 
     /// <summary>This inventory with what a network of that name, made for the test, needs.</summary>
@@ -48,4 +35,75 @@ internal sealed class HostInventory
 
     /// <summary>What is here and was not in <paramref name="before"/>; empty when nothing is.</summary>
     public string Beyond(HostInventory before) => string.Join('\n', _items.Except(before._items).Order(StringComparer.Ordinal));
+
+    private static string[] NamesIn(string directory) =>
+        Directory.Exists(directory) ? [.. Directory.EnumerateFileSystemEntries(directory).Select(static path => Path.GetFileName(path))] : [];
+
+    // A stopped or frozen process would never be noticed.
+    private static IEnumerable<string> Cgroups(string root)
+    {
+        Stack<string> open = new(Directory.EnumerateDirectories(root));
+        while (open.TryPop(out string? directory))
+        {
+            string name = directory[(root.Length + 1)..];
+            if (name.Contains('/', StringComparison.Ordinal))
+            {
+                yield return $"cgroup {name}";
+            }
+
+            if (Read($"{directory}/freezer.state") is { } state && state.Trim() != "THAWED")
+            {
+                yield return $"frozen {name}: {state.Trim()}";
+            }
+
+            if (Read($"{directory}/cgroup.freeze") is "1\n")
+            {
+                yield return $"frozen {name}";
+            }
+
+            foreach (string child in ChildrenOf(directory))
+            {
+                open.Push(child);
+            }
+        }
+    }
+
+    // Threads of the kernel have no command line; the host's first process waits for one that sleeps.
+    private static string? Process(string proc, string pid) =>
+        Read($"{proc}/{pid}/stat") is not { } stat ? null
+        : stat[(stat.LastIndexOf(')') + 2)..].StartsWith('Z') ? $"zombie {stat[..(stat.LastIndexOf(')') + 1)]}"
+        : Read($"{proc}/{pid}/cmdline")?.Replace('\0', ' ').Trim() is { Length: > 0 } command && !command.StartsWith("sleep 1000000", StringComparison.Ordinal) ? $"process {pid} {command}"
+        : null;
+
+    // Rules of CRIU's network lock would silently cut a container off that comes back to this host.
+    private static async Task<IEnumerable<string>> NetworkLocksAsync(string network)
+    {
+        CommandResult result = await RunningCommand.RunAsync(TimeSpan.FromSeconds(30), "nsenter", $"--net={network}", "--", "iptables-save");
+        return (result.Output + result.Error).Split('\n').Where(static line => line.Contains("criu", StringComparison.OrdinalIgnoreCase)).Select(static line => $"network-lock {line}");
+    }
+
+    private static string[] ChildrenOf(string directory)
+    {
+        try
+        {
+            return Directory.GetDirectories(directory);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return [];
+        }
+    }
+
+    // Null when it is gone, or not there.
+    private static string? Read(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
 }

@@ -30,12 +30,11 @@ internal sealed class Lab : IAsyncDisposable
         Lab lab = new($"t{Environment.ProcessId}-{Interlocked.Increment(ref _count)}");
         try
         {
-            lab.Programs = (await RunningCommand.RunAsync(Limit, Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
+            lab.Programs = await TestPrograms.DirectoryAsync();
             foreach (string host in hosts)
             {
                 await lab.ScriptAsync(["up", lab.Name, host, .. options]);
-                string address = (await lab.ScriptAsync("address", lab.Name, host)).Output.Trim();
-                lab._hosts.Add(host, await LabHost.AttachAsync(lab, host, address));
+                lab._hosts.Add(host, await LabHost.AttachAsync(lab, host));
             }
 
             return lab;

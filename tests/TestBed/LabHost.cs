@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 
 namespace PostCopy.Tests.TestBed;
@@ -9,20 +10,25 @@ internal sealed class LabHost
     private readonly Lab _lab;
     private HostInventory _atStart = HostInventory.Empty;
 
-    private LabHost(Lab lab, string name, string address)
+    private LabHost(Lab lab, string name)
     {
         _lab = lab;
         Name = name;
-        Address = address;
+        string directory = $"/run/postcopy-lab/{lab.Name}/hosts/{name}";
+        Address = File.ReadAllText($"{directory}/address").Trim();
+        Pid = int.Parse(File.ReadAllText($"{directory}/pid"), CultureInfo.InvariantCulture);
     }
 
     public string Name { get; }
 
     public string Address { get; }
 
-    public static async Task<LabHost> AttachAsync(Lab lab, string name, string address)
+    /// <summary>Of the process that holds its namespaces, as it is seen from outside.</summary>
+    public int Pid { get; }
+
+    public static async Task<LabHost> AttachAsync(Lab lab, string name)
     {
-        LabHost host = new(lab, name, address);
+        LabHost host = new(lab, name);
         host._atStart = await HostInventory.TakeAsync(host);
         return host;
     }
@@ -96,9 +102,8 @@ internal sealed class LabHost
     /// <summary>Whether something listens on a TCP port here.  Looks, does not connect.</summary>
     public bool IsListening(int port)
     {
-        string pid = File.ReadAllText($"/run/postcopy-lab/{_lab.Name}/hosts/{Name}/pid").Trim();
         string suffix = $":{port:X4}";
-        return File.ReadLines($"/proc/{pid}/net/tcp").Concat(File.ReadLines($"/proc/{pid}/net/tcp6"))
+        return File.ReadLines($"/proc/{Pid}/net/tcp").Concat(File.ReadLines($"/proc/{Pid}/net/tcp6"))
             .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
             .Any(field => field[1].EndsWith(suffix, StringComparison.Ordinal)
                 && int.TryParse(field[3], NumberStyles.HexNumber, null, out int state) && state == 0x0a);
@@ -108,7 +113,8 @@ internal sealed class LabHost
     public async Task AssertNothingLeftAsync(string? except = null)
     {
         string left = "";
-        for (int attempt = 0; attempt < 20; attempt++)
+        Stopwatch waited = Stopwatch.StartNew();
+        do
         {
             left = (await HostInventory.TakeAsync(this)).Beyond(_atStart);
             left = string.Join('\n', left.Split('\n').Where(line => except is null || !line.StartsWith(except, StringComparison.Ordinal)));
@@ -117,6 +123,7 @@ internal sealed class LabHost
                 return;
             }
         }
+        while (waited.Elapsed < TimeSpan.FromSeconds(10));
 
         Assert.Fail($"left behind on host {Name}:\n{left}");
     }

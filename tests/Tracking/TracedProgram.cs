@@ -31,7 +31,7 @@ internal sealed class TracedProgram : IDisposable
 
     public static async Task<TracedProgram> StartAsync(string mode, params ChildDescriptor[] descriptors)
     {
-        string programs = (await RunningCommand.RunAsync(TimeSpan.FromSeconds(180), Repository.LabScript("programs.sh"))).EnsureSuccess().Output.Trim();
+        string programs = await TestPrograms.DirectoryAsync();
         TracedProgram program = new(programs, mode, descriptors);
         await program.WaitUntilItGoesOnAsync();
         return program;
