@@ -1,5 +1,6 @@
 using PostCopy.Control;
 using PostCopy.Control.Messages;
+using PostCopy.Images;
 using PostCopy.Migrate;
 using PostCopy.Tests.Testing;
 using PostCopy.Transport;
@@ -33,7 +34,7 @@ public sealed class ImageSenderTests : IDisposable
         Write("empty.img", []);
         Write(Early, "[]"u8);
         _sender.SendEarly(new Dictionary<string, byte[]> { [Early] = "[]"u8.ToArray() });
-        _sender.SendAll(_directory, CancellationToken.None);
+        _sender.SendAll(_directory, Task.CompletedTask, CancellationToken.None);
 
         Dictionary<string, List<byte>> received = [];
         List<string> order = [];
@@ -61,6 +62,36 @@ public sealed class ImageSenderTests : IDisposable
         Assert.Empty(received["empty.img"]);
     }
 
+    [Fact]
+    public async Task Page_maps_and_pages_travel_last_and_as_they_are_in_the_end()
+    {
+        Write("pagemap-1.img", "before"u8);
+        Write("pages-1.img", "before"u8);
+        Write("pstree.img", "tree"u8);
+        TaskCompletionSource final = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task sending = Task.Run(() => _sender.SendAll(_directory, final.Task, CancellationToken.None));
+        Assert.Equal(("pstree.img", "tree"), await NextAsync());
+        Write("pagemap-1.img", "after"u8);
+        Write("pages-1.img", ""u8);
+        final.SetResult();
+        Assert.Equal(("pagemap-1.img", "after"), await NextAsync());
+        Assert.Equal(("pages-1.img", ""), await NextAsync());
+        await sending.WaitAsync(Peer.Patience);
+
+        async Task<(string Name, string Content)> NextAsync()
+        {
+            ImageChunk chunk = (await _theirs.ReceiveAsync(CancellationToken.None).AsTask().WaitAsync(Peer.Patience)).As<ImageChunk>();
+            return (chunk.Name, chunk.Data.ToStringUtf8());
+        }
+    }
+
+    [Fact]
+    public void Page_maps_that_cannot_be_read_are_not_sent()
+    {
+        Write("pagemap-1.img", "x"u8);
+        Assert.Throws<ImageFormatException>(() => _sender.SendAll(_directory, Task.FromException(new ImageFormatException(_directory, "no")), CancellationToken.None));
+    }
+
     [Theory]
     [InlineData("[1]")]
     [InlineData(null)]
@@ -72,7 +103,7 @@ public sealed class ImageSenderTests : IDisposable
         }
 
         _sender.SendEarly(new Dictionary<string, byte[]> { [Early] = "[]"u8.ToArray() });
-        Assert.Contains(Early, Assert.Throws<MigrationException>(() => _sender.SendAll(_directory, CancellationToken.None)).Message, StringComparison.Ordinal);
+        Assert.Contains(Early, Assert.Throws<MigrationException>(() => _sender.SendAll(_directory, Task.CompletedTask, CancellationToken.None)).Message, StringComparison.Ordinal);
     }
 
     public void Dispose()

@@ -25,6 +25,9 @@ internal sealed class ImageFile : IDisposable
 
     public string Path { get; }
 
+    /// <summary>What lies behind the last entry that was read.</summary>
+    public long RemainingBytes => _remaining;
+
     public static ImageFile Open(string path, uint magic, int maxEntryBytes)
     {
         // A FIFO in a regular file's place would block the open for ever.

@@ -51,7 +51,7 @@ internal sealed class OwedMemory
 
     private static List<PageRange> OwedTo(ImageSet images, ImageProcess process)
     {
-        List<PageRange> owed = [];
+        List<PageRange> owed = new(process.Pagemap.Count);
         int lastVma = -1;
         foreach ((int vmaIndex, ImageVma vma, PagemapRun run) in images.PagesByVma(process))
         {

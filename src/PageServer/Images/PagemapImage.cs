@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using PostCopy.Images.Proto;
 using PostCopy.Memory;
 
@@ -9,6 +10,9 @@ namespace PostCopy.Images;
 /// <param name="PageCount">The pages of all runs together.</param>
 internal sealed record PagemapImage(uint PagesId, IReadOnlyList<PagemapRun> Runs, ulong PageCount)
 {
+    // A size, an address, a count and flags, each with its tag.
+    private const int UsualEntryBytes = 15;
+
     private const PagemapFlags KnownFlags = PagemapFlags.Parent | PagemapFlags.Lazy | PagemapFlags.Present;
 
     public static PagemapImage Read(string path, ImageLimits limits)
@@ -18,10 +22,11 @@ internal sealed record PagemapImage(uint PagesId, IReadOnlyList<PagemapRun> Runs
         if (!head.HasPagesId)
             throw file.Malformed("pages_id is missing");
 
-        List<PagemapRun> runs = [];
+        MessageParser<PagemapEntry> entries = ImageParsers.ReusingPagemapEntry();
+        List<PagemapRun> runs = new((int)Math.Min(file.RemainingBytes / UsualEntryBytes, limits.MaxEntriesPerPagemap));
         ulong totalPages = 0;
         ulong previousEnd = 0;
-        while (file.ReadMessage(ImageParsers.PagemapEntry) is { } entry)
+        while (file.ReadMessage(entries) is { } entry)
         {
             if (runs.Count == limits.MaxEntriesPerPagemap)
                 throw file.Malformed($"more entries than the limit of {limits.MaxEntriesPerPagemap}");

@@ -22,9 +22,9 @@ internal static class StackPointerPages
         bool since42 = PagemapDialect.IsSince42(images) ?? true;
         foreach (ImageProcess process in images.Processes.Where(static process => process.IsLive))
         {
-            VmaPages[] parts = [.. images.PagesByVma(process)];
-            if (parts.Where(IsKeptBack).Aggregate(0UL, static (sum, part) => sum + part.Run.Range.PageCount) is > 0 and var kept)
+            if (images.PagesByVma(process).Where(IsKeptBack).Aggregate(0UL, static (sum, part) => sum + part.Run.Range.PageCount) is > 0 and var kept)
             {
+                VmaPages[] parts = [.. images.PagesByVma(process)];
                 Shorten(Path.Join(images.Path, $"pages-{process.PagesId}.img"), parts);
                 Write(Path.Join(images.Path, $"pagemap-{process.Pid}.img"), process.PagesId!.Value, parts, since42);
                 pages += kept;

@@ -28,12 +28,20 @@ internal sealed class ImageSender(ControlChannel control)
     }
 
     /// <summary>Sends what was not sent yet, and says that this is all.</summary>
+    /// <param name="imageDirectory">Where CRIU has written them.</param>
+    /// <param name="pageMapsFinal">Until it ends, page maps and pages may still change: they are sent last. Fails, and so does this, when they cannot be read.</param>
+    /// <param name="cancellation">Looked at between files.</param>
     /// <exception cref="MigrationException">A file has become another than the one that was sent early.</exception>
-    internal void SendAll(string imageDirectory, CancellationToken cancellation)
+    internal void SendAll(string imageDirectory, Task pageMapsFinal, CancellationToken cancellation)
     {
-        foreach (string path in Directory.EnumerateFiles(imageDirectory).Order(StringComparer.Ordinal))
+        foreach (string path in Directory.EnumerateFiles(imageDirectory).OrderBy(IsOfPages).ThenBy(static path => path, StringComparer.Ordinal))
         {
             cancellation.ThrowIfCancellationRequested();
+            if (IsOfPages(path))
+            {
+                pageMapsFinal.GetAwaiter().GetResult();
+            }
+
             if (!_early.Remove(Path.GetFileName(path), out byte[]? sent))
             {
                 SendFile(path);
@@ -51,6 +59,9 @@ internal sealed class ImageSender(ControlChannel control)
 
         control.Send(FrameKind.ImagesDone, new ImagesDone { Files = _files, Bytes = _bytes });
     }
+
+    private static bool IsOfPages(string path) =>
+        Path.GetFileName(path.AsSpan()).StartsWith("pagemap-", StringComparison.Ordinal) || Path.GetFileName(path.AsSpan()).StartsWith("pages-", StringComparison.Ordinal);
 
     private void SendFile(string path)
     {

@@ -249,11 +249,11 @@ internal sealed partial class MigrationRun : IDisposable
         _times.DumpedUs = step.AtUs;
         await AdvanceAsync(SourceInput.Dumped).ConfigureAwait(false);
 
-        ImageSet images = OpenDump();
-        Task sending = SendImagesAsync(cancellation);
-        Task reading = Task.Run(() =>
+        Task<ImageSet> opening = Task.Run(OpenDump, CancellationToken.None);
+        Task sending = SendImagesAsync(opening, cancellation);
+        Task reading = Task.Run(async () =>
         {
-            ReadDump(images, step.InitPid);
+            ReadDump(await opening.ConfigureAwait(false), step.InitPid);
             _progress.Enter(MigrationPhase.SendingImages);
             _lanes!.StartDemand(_server!);
             StartValidating();
@@ -291,8 +291,8 @@ internal sealed partial class MigrationRun : IDisposable
         _progress.PagesTotal = owed.TotalPages;
     }
 
-    private Task SendImagesAsync(CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => _images!.SendAll(_criu!.ImageDirectory, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    private Task SendImagesAsync(Task opening, CancellationToken cancellation) =>
+        Task.Factory.StartNew(() => _images!.SendAll(_criu!.ImageDirectory, opening, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     /// <summary>Until the destination's copy is complete and asks for the word; then answers.</summary>
     private async Task AwaitQuestionAsync(CancellationToken cancellation)
