@@ -12,7 +12,7 @@ internal sealed class BarePathComparison(bool quick)
     private readonly int _pushMebibytes = quick ? 1024 : 2048;
     private readonly int _faultMebibytes = quick ? 32 : 128;
     private readonly int _pushPairs = quick ? 3 : 7;
-    private readonly int _faultPairs = quick ? 1 : 5;
+    private readonly int _faultPairs = quick ? 3 : 5;
 
     public async Task<IReadOnlyList<Row>> RunAsync()
     {
@@ -56,17 +56,27 @@ internal sealed class BarePathComparison(bool quick)
     private async Task<(double P99Us, IReadOnlyList<Row> Rows)> FaultsAsync(MemoryProgram source, MemoryProgram target)
     {
         Say($"faults on {_faultMebibytes} MiB, no push");
-        ServeSweep(source, target);
-        Pairs<WalkerSweep> pairs = await Pairs<WalkerSweep>.RunAsync(
-            _faultPairs,
-            () => Task.FromResult(Verified(target, ServeSweep(source, target), "ours")),
-            async () => Verified(target, await Ceiling.ServeSweepAsync(source, target), ReferenceName));
-        return (Pairs<WalkerSweep>.Median(pairs.Ours, run => run.WaitP99Us),
+        ServeSweep(source, target, static () => null);
+        Pairs<WalkerSweep> alike = await SweepInPairsAsync(source, target, () => OneCpu.Hold(target));
+        Say("the same, each thread where the kernel puts it");
+        Pairs<WalkerSweep> free = await SweepInPairsAsync(source, target, static () => null);
+        return (Pairs<WalkerSweep>.Median(free.Ours, run => run.WaitP99Us),
         [
-            pairs.Row("fault as the program sees it, no push, p50", "µs", ReferenceName, run => run.WaitP50Us, Goal.AtMost(1.1)),
-            pairs.Row("the same, p99", "µs", ReferenceName, run => run.WaitP99Us, Goal.AtMost(1.5)),
+            alike.Row("fault as the program sees it, no push, all on one CPU, p50", "µs", ReferenceName, run => run.WaitP50Us, Goal.AtMost(1.1)),
+            alike.Row("the same, p99", "µs", ReferenceName, run => run.WaitP99Us, Goal.AtMost(1.5)),
+            free.Row("each thread where the kernel puts it, p50", "µs", ReferenceName, run => run.WaitP50Us),
+            free.Row("the same, p99", "µs", ReferenceName, run => run.WaitP99Us),
         ]);
     }
+
+    private Task<Pairs<WalkerSweep>> SweepInPairsAsync(MemoryProgram source, MemoryProgram target, Func<OneCpu?> place) => Pairs<WalkerSweep>.RunAsync(
+        _faultPairs,
+        () => Task.FromResult(Verified(target, ServeSweep(source, target, place), "ours")),
+        async () =>
+        {
+            using OneCpu? placed = place();
+            return Verified(target, await Ceiling.ServeSweepAsync(source, target), ReferenceName);
+        });
 
     private List<Row> FaultsUnderPush(MemoryProgram source, MemoryProgram target, double waitWithoutPushUs)
     {
@@ -101,9 +111,10 @@ internal sealed class BarePathComparison(bool quick)
         return new PushTime(target.Region.ByteCount, clock.Elapsed.TotalSeconds, (Environment.CpuUsage.TotalTime - cpu).TotalSeconds);
     }
 
-    private static WalkerSweep ServeSweep(MemoryProgram source, MemoryProgram target)
+    private static WalkerSweep ServeSweep(MemoryProgram source, MemoryProgram target, Func<OneCpu?> place)
     {
         using PageTransfer transfer = new(source, target);
+        using OneCpu? placed = place();
         WalkerSweep sweep = target.Sweep("random");
         transfer.WaitUntilDrained();
         return sweep;

@@ -3,11 +3,16 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Perf.Comparison;
 
 /// <summary>What a container did while it was moved.</summary>
-internal sealed record Scenario(string Name, string? Sweep, string Contents)
+/// <param name="Name">For messages.</param>
+/// <param name="Sweep">In which order it touches all of its memory right after the restore; null when it rests.</param>
+/// <param name="Contents">What is in its memory.</param>
+/// <param name="SweepWhenDrained">In which order it touches it when all of it has come.</param>
+internal sealed record Scenario(string Name, string? Sweep, string Contents, string? SweepWhenDrained = null)
 {
     public static readonly Scenario RandomSweep = new("random sweep", "random", "mixed");
     public static readonly Scenario SequentialSweep = new("sequential sweep", "sequential", "mixed");
     public static readonly Scenario Idle = new("idle", null, "mixed");
+    public static readonly Scenario IdleThenSweep = new("idle", null, "mixed", "random");
     public static readonly Scenario StridedSweep = new("strided sweep", "strided", "mixed");
     public static readonly Scenario ZipfSweep = new("zipf 0.99", "zipf", "mixed");
     public static readonly Scenario MostlyZero = new("idle, mostly zero pages", null, "mostly-zero");
@@ -17,7 +22,7 @@ internal sealed record Scenario(string Name, string? Sweep, string Contents)
 internal sealed record Steps(double DumpMs, double ImagesMs, double RestoreMs, double DrainMs, double OwnMs, double TransferMs = 0, long SentBytes = 0);
 
 /// <summary>One container, moved once, and found to be right.</summary>
-/// <param name="Sweep">What its program saw; null when it was idle.</param>
+/// <param name="Sweep">What its program saw; null when it touched nothing.</param>
 /// <param name="Steps">Where the time went.</param>
 /// <param name="StandstillMs">The longest gap in the program's own log: what it and its users saw of the downtime.</param>
 /// <param name="TotalMs">From the command to its end.</param>

@@ -122,7 +122,12 @@ internal sealed class Mover : IAsyncDisposable
         cpu = _source.CpuSeconds + _target.CpuSeconds - cpu;
         wire = _target.WireBytes - wire;
 
-        WalkerSweep? sweep = scenario.Sweep is null ? null : await walker.SweepAfterMoveAsync(SweepLimit);
+        WalkerSweep? sweep = scenario switch
+        {
+            { Sweep: not null } => await walker.SweepAfterMoveAsync(SweepLimit),
+            { SweepWhenDrained: { } order } => await walker.SweepAsync(order),
+            _ => null,
+        };
         await walker.VerifyAsync();
         walker.AssertRanOn("a", "b");
         Move move = new(sweep, steps, StandstillMs(walker), totalMs, wire, cpu, onSource.PeakMiB, onSource.PeakDescriptors, onTarget.PeakMiB, onTarget.PeakDescriptors, Math.Max(onSource.LargestMiB, onTarget.LargestMiB));

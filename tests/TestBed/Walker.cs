@@ -48,6 +48,9 @@ internal sealed class Walker
     /// <summary>Has its threads touch nothing any more; the log goes on.</summary>
     public async Task RestAsync() => Assert.Equal("resting", await CommandAsync("rest"));
 
+    /// <summary>Has the program touch every page once, in this order, now.</summary>
+    public async Task<WalkerSweep> SweepAsync(string order) => WalkerSweep.Parse(await CommandAsync($"sweep {order}"));
+
     public async Task<WalkerSweep> SweepAfterMoveAsync(TimeSpan limit)
     {
         string path = $"{_directory}/moved";
