@@ -4,6 +4,7 @@
 #
 #   eng/bench-precopy.sh            1 GiB containers, medians of three to seven: some 15 minutes
 #   eng/bench-precopy.sh --quick    128 MiB: a look, once built in some 2 minutes
+#   eng/bench-precopy.sh [--quick] walker|redis|copied-walker...    some of it
 #
 # Needs root and an idle machine.
 set -euo pipefail
@@ -13,10 +14,12 @@ readonly REPO
 
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 
-if (($# > 1)) || [[ ${1:---quick} != --quick ]]; then
-    sed -n '5,6s/^# *//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-fi
+for argument in "$@"; do
+    case $argument in
+        --quick | walker | redis | copied-walker) ;;
+        *) sed -n '5,7s/^# *//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    esac
+done
 ((EUID == 0)) || { echo 'bench-precopy.sh: needs root: containers are checkpointed and restored' >&2; exit 1; }
 "$REPO/eng/setup.sh" test >&2
 "$REPO/eng/build.sh" >&2

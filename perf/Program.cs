@@ -8,8 +8,9 @@ using PostCopy.Perf.Comparison;
 using PostCopy.Perf.Support;
 
 // perf compare [--quick] [--only PART[,PART]]   ours against stock CRIU and against the bare system calls: eng/bench.sh
-// perf precopy [--quick]                        with --pre-copy against without: eng/bench-precopy.sh
+// perf precopy [--quick] [PROGRAM...]           with --pre-copy against without: eng/bench-precopy.sh
 // perf delay-proxy LISTEN TO MILLISECONDS       a wire that is long
+// perf redis-writer KEYS PER-SECOND ADDRESS...  a steady load, for "precopy"
 // perf --filter PATTERN...                      micro-benchmarks (BenchmarkDotNet's options)
 if (args is ["compare", .. var options])
 {
@@ -28,9 +29,21 @@ if (args is ["delay-proxy", var listen, var to, var milliseconds])
     await DelayProxy.RunAsync(IPEndPoint.Parse(listen), IPEndPoint.Parse(to), TimeSpan.FromMilliseconds(int.Parse(milliseconds)));
 }
 
+if (args is ["redis-writer", var keys, var writesPerSecond, .. var addresses])
+{
+    new RedisWriter(int.Parse(keys), int.Parse(writesPerSecond), [.. addresses.Select(IPEndPoint.Parse)]).Run();
+}
+
 if (args is ["precopy", .. var precopyOptions])
 {
-    return await new PreCopyComparison(quick: precopyOptions.Contains("--quick")).RunAsync();
+    string[] programs = [.. precopyOptions.Except(["--quick"])];
+    if (programs.Except(PreCopyComparison.Programs).Any())
+    {
+        Console.Error.WriteLine($"perf: precopy [--quick] [PROGRAM...], where a PROGRAM is one of {string.Join(", ", PreCopyComparison.Programs)}");
+        return 2;
+    }
+
+    return await new PreCopyComparison(quick: precopyOptions.Contains("--quick")).RunAsync(programs is [] ? PreCopyComparison.Programs : programs);
 }
 
 // In this process: it has the product's run-time settings already, and nothing must be built again for each benchmark.

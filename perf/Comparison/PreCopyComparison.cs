@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using PostCopy.Perf.Support;
@@ -10,32 +11,57 @@ internal sealed class PreCopyComparison(bool quick)
 {
     private static readonly TimeSpan Window = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>For so long a program that is not back at its speed is watched when all of its memory has come.</summary>
+    private static readonly TimeSpan Watched = TimeSpan.FromSeconds(30);
+
     /// <summary>A program is back at its speed when so many windows in a row have nearly its speed of before.</summary>
     private const int WindowsInARow = 5;
     private const double NearlyAll = 0.95;
 
+    private const int WritesPerSecond = 5000;
+
+    private const string WalkerProgram = "walker";
+    private const string RedisProgram = "redis";
+    private const string CopiedProgram = "copied-walker";
+
+    private static readonly int?[] Links = [1000, null];
+
     private readonly int _mebibytes = quick ? 128 : 1024;
 
+    /// <summary>In the order in which they are moved.</summary>
+    public static readonly IReadOnlyList<string> Programs = [WalkerProgram, RedisProgram, CopiedProgram];
+
     /// <summary>Prints a table as it goes. Exit code 0 when every container survived.</summary>
-    public async Task<int> RunAsync()
+    public async Task<int> RunAsync(IReadOnlyList<string> programs)
     {
         using FreeMemory kept = FreeMemory.Keep();
         Console.WriteLine($"{Machine.Describe()}\n");
         Console.WriteLine($"Medians of {Pairs(1000)} moves each, unshaped of {Pairs(null)}, in turns.\n");
         Console.WriteLine("| program | link | measure | post-copy | pre-copy | goal |");
         Console.WriteLine("|---|---|---|---:|---:|---|");
-        foreach (int? megabits in (int?[])[1000, null])
+        foreach (int? megabits in programs.Contains(WalkerProgram) ? Links : [])
         {
             Print($"walker, {_mebibytes} MiB", megabits, await MoveInPairsAsync(megabits, options => MoveWalkerAsync(megabits, options)));
         }
 
-        foreach (int? megabits in (int?[])[1000, null])
+        if (programs.Contains(WalkerProgram))
+        {
+            // Not copied before, and nothing owed when it runs: what CRIU's restore itself does to the speed of a program on this machine.
+            Moved whole = await MoveWalkerAsync(null, ["--mode", "stop-copy"]);
+            Console.WriteLine(Invariant($"| walker | unshaped | back at its speed after a stop-copy | {Ms(whole.BackAfterMs)} | | |"));
+        }
+
+        foreach (int? megabits in programs.Contains(RedisProgram) ? Links : [])
         {
             Print($"Redis, {_mebibytes} MiB, writes", megabits, await MoveInPairsAsync(megabits, options => MoveRedisAsync(megabits, options)));
         }
 
-        Moved slowed = await MoveWalkerAsync(null, ["--pre-copy", "--max-rate", "200"]);
-        Console.WriteLine(Invariant($"| walker | unshaped | speed while it is copied at 200 MB/s, of before | | {slowed.SpeedWhileCopied:P0} | ≥ 90 % |"));
+        if (programs.Contains(CopiedProgram))
+        {
+            Moved slowed = await MoveWalkerAsync(null, ["--pre-copy", "--max-rate", "200"]);
+            Console.WriteLine(Invariant($"| walker | unshaped | speed while it is copied at 200 MB/s, of before | | {slowed.SpeedWhileCopied:P0} | ≥ 90 % |"));
+        }
+
         return 0;
     }
 
@@ -89,31 +115,21 @@ internal sealed class PreCopyComparison(bool quick)
         await Condition.WaitAsync(() => lab["a"].IsListening(6379), TimeSpan.FromSeconds(20), "redis to listen");
         int keys = _mebibytes * 900;
         await lab["a"].RunAsync("redis-cli", "DEBUG", "POPULATE", $"{keys}", "key", "1000");
-        // 5,000 writes a second to random keys, from whichever host it runs on.
-        await using RunningCommand toA = Write(lab, "a", keys);
-        await using RunningCommand toB = Write(lab, "b", keys);
-        // The writers connect anew: their host has another address.
+        await using RunningCommand writer = lab["client"].Start(
+            "dotnet", typeof(PreCopyComparison).Assembly.Location, "redis-writer", $"{keys}", $"{WritesPerSecond}", $"{lab["a"].Address}:6379", $"{lab["b"].Address}:6379");
+        await writer.WaitForOutputAsync(static command => Answered(command) > WritesPerSecond, TimeSpan.FromSeconds(20));
+        // The writer connects anew: the host that Redis is on has another address.
         string criu = $"{lab.Shared}/criu.conf";
         await File.WriteAllTextAsync(criu, "tcp-close\n");
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
-        Moved moved = await MeasureAsync(lab, agent, redis, ["--criu-config", criu, .. options], async () =>
-        {
-            long total = 0;
-            foreach (string host in (string[])["a", "b"])
-            {
-                CommandResult answer = await lab[host].TryAsync("redis-cli", "-t", "1", "INFO", "stats");
-                string? line = answer.Output.Split('\n').FirstOrDefault(static line => line.StartsWith("total_commands_processed:", StringComparison.Ordinal));
-                total = Math.Max(total, line is null ? 0 : long.Parse(line.Split(':')[1], CultureInfo.InvariantCulture));
-            }
-
-            return total;
-        });
+        Moved moved = await MeasureAsync(lab, agent, redis, ["--criu-config", criu, .. options], () => Task.FromResult(Answered(writer)));
         await redis.RemoveFromAsync(lab["b"]);
         return moved;
     }
 
-    private static RunningCommand Write(Lab lab, string host, int keys) => lab["client"].Start(
-        "bash", "-c", $"while :; do while :; do for ((i = 0; i < 500; i++)); do echo \"SETRANGE key:$(((RANDOM * 32768 + RANDOM) % {keys})) 0 $RANDOM\"; done; sleep 0.1; done | redis-cli -h {lab[host].Address} >/dev/null 2>&1; sleep 0.1; done");
+    /// <summary>The last whole line of the writer's.</summary>
+    private static long Answered(RunningCommand writer) =>
+        writer.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries) is [.., var last] ? long.Parse(last, CultureInfo.InvariantCulture) : 0;
 
     private static async Task<Lab> UpAsync(int? megabits)
     {
@@ -128,53 +144,51 @@ internal sealed class PreCopyComparison(bool quick)
 
     private async Task<Moved> MeasureAsync(Lab lab, RunningAgent agent, Container container, string[] options, Func<Task<long>> work)
     {
-        List<(TimeSpan At, long Done)> samples = [];
+        ConcurrentQueue<(TimeSpan At, long Done)> samples = [];
+        TimeSpan resumed = TimeSpan.MaxValue;
+        double before = 0;
         using CancellationTokenSource stop = new();
         Stopwatch clock = Stopwatch.StartNew();
         Task sampling = SampleAsync();
         await Task.Delay(TimeSpan.FromSeconds(2));
         TimeSpan began = clock.Elapsed;
-        Stopwatch command = Stopwatch.StartNew();
+        before = Speed(TimeSpan.Zero, began);
         MigrationReport report = (await Migration.RunAsync(lab, lab["a"], container, agent, options)).Expect(ExitCode.Moved, "moved");
-        TimeSpan resumed = began + TimeSpan.FromMilliseconds(report.TotalMs - report.DrainMs);
-        await Task.Delay(TimeSpan.FromSeconds(3));
+        // The command ends when all is drained, or a moment later.
+        resumed = clock.Elapsed - TimeSpan.FromMilliseconds(report.DrainMs);
+        await Task.WhenAny(sampling, Task.Delay(Watched));
         await stop.CancelAsync();
         await sampling;
-        double before = Speed(TimeSpan.Zero, began);
-        double whileCopied = Speed(began, began + TimeSpan.FromMilliseconds(report.TotalMs - report.DrainMs - report.DowntimeMs));
+        double whileCopied = Speed(began, resumed - TimeSpan.FromMilliseconds(report.DowntimeMs));
         return new Moved(report, BackAfter(), report.BytesOnWire / (_mebibytes * 1048576.0), before > 0 ? whileCopied / before : 0);
 
         async Task SampleAsync()
         {
             using PeriodicTimer tick = new(Window);
-            while (!stop.IsCancellationRequested)
+            while (!stop.IsCancellationRequested && BackAfter() == double.PositiveInfinity)
             {
-                samples.Add((clock.Elapsed, await work()));
+                samples.Enqueue((clock.Elapsed, await work()));
                 await tick.WaitForNextTickAsync();
             }
         }
 
         double Speed(TimeSpan from, TimeSpan to)
         {
-            List<(TimeSpan At, long Done)> within = [.. samples.Where(sample => sample.At >= from && sample.At <= to)];
-            return within.Count < 2 ? 0 : (within[^1].Done - within[0].Done) / (within[^1].At - within[0].At).TotalSeconds;
+            (TimeSpan At, long Done)[] within = [.. samples.Where(sample => sample.At >= from && sample.At <= to)];
+            return within.Length < 2 ? 0 : (within[^1].Done - within[0].Done) / (within[^1].At - within[0].At).TotalSeconds;
         }
 
         double BackAfter()
         {
             int row = 0;
-            for (int i = 1; i < samples.Count; i++)
+            (TimeSpan At, long Done)[] taken = [.. samples.Where(sample => sample.At >= resumed)];
+            for (int i = 1; i < taken.Length; i++)
             {
-                if (samples[i].At < resumed)
-                {
-                    continue;
-                }
-
-                double speed = (samples[i].Done - samples[i - 1].Done) / (samples[i].At - samples[i - 1].At).TotalSeconds;
+                double speed = (taken[i].Done - taken[i - 1].Done) / (taken[i].At - taken[i - 1].At).TotalSeconds;
                 row = speed >= before * NearlyAll ? row + 1 : 0;
                 if (row == WindowsInARow)
                 {
-                    return Math.Max(0, (samples[i - WindowsInARow + 1].At - resumed).TotalMilliseconds);
+                    return (taken[i - WindowsInARow].At - resumed).TotalMilliseconds;
                 }
             }
 
