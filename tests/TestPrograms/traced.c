@@ -1,7 +1,7 @@
 // A program that notices when it was disturbed: it compares its registers, the results and lengths
 // of its system calls, and the signals that it got, with what they must be.
 //
-//   traced FILE compute|sleep|signals|read|own-stack|filtered
+//   traced FILE compute|sleep|long-sleep|signals|read|own-stack|filtered
 //
 // FILE is mapped, shared: a counter of what was done, and behind it, when something was not as it
 // must be, what.
@@ -24,6 +24,17 @@ static void bad(const char *what, long a, long b)
 {
     snprintf(complaint, 200, "%s: %ld, %ld (%s)", what, a, b, strerror(errno));
     _exit(3);
+}
+
+static stack_t alternate;
+
+// One piece of work more is done, and the alternate signal stack is still what it was.
+static void count(void)
+{
+    stack_t now;
+    if (sigaltstack(NULL, &now) != 0 || now.ss_sp != alternate.ss_sp || now.ss_size != alternate.ss_size || now.ss_flags != 0)
+        bad("the alternate signal stack changed", now.ss_flags, (long)now.ss_size);
+    ++*done;
 }
 
 // Every general register, the flags and the vector registers must outlive a long loop.
@@ -65,7 +76,7 @@ static void compute(void)
                 bad("a vector register changed", i, (long)round);
         if (error != 0)
             bad("a register changed", (long)error, (long)round);
-        ++*done;
+        count();
     }
 }
 
@@ -74,7 +85,21 @@ static void expect_pause(const char *what, long result, uint64_t began, uint64_t
     uint64_t took = now_ns(CLOCK_MONOTONIC) - began;
     if (result != 0 || took < least_ns)
         bad(what, result, (long)took);
-    ++*done;
+    count();
+}
+
+// Sleeps that are interrupted many times each.  Begun anew every time, they would never end.
+static void long_sleeps(void)
+{
+    for (;;) {
+        struct timespec wait = {0, 300000000}, *first = &wait;
+        uint64_t began = now_ns(CLOCK_MONOTONIC);
+        long result = SYS_nanosleep, second = 0;
+        __asm__ volatile("syscall" : "+a"(result), "+D"(first), "+S"(second) : : "rcx", "r11", "memory");
+        if (first != &wait || second != 0)
+            bad("an argument's register changed", (long)first, second);
+        expect_pause("nanosleep", result, began, 300000000);
+    }
 }
 
 static void sleeps(void)
@@ -121,7 +146,7 @@ static void signals(void)
         sigprocmask(SIG_BLOCK, NULL, &now);
         if (!sigismember(&now, SIGALRM) || sigismember(&now, SIGUSR1))
             bad("the signal mask changed", sigismember(&now, SIGALRM), sigismember(&now, SIGUSR1));
-        ++*done;
+        count();
     }
 }
 
@@ -145,7 +170,7 @@ static void reads(void)
         ssize_t size = read(pipes[0], &got, sizeof got);
         if (size != sizeof got || got != n)
             bad("read", size, (long)got);
-        ++*done;
+        count();
     }
 }
 
@@ -178,6 +203,13 @@ static void filtered(void)
     sleeps();
 }
 
+static const struct {
+    const char *name;
+    void (*run)(void);
+} modes[] = {
+    {"compute", compute}, {"sleep", sleeps}, {"long-sleep", long_sleeps}, {"signals", signals}, {"read", reads}, {"own-stack", on_own_stack}, {"filtered", filtered},
+};
+
 int main(int argc, char **argv)
 {
     int fd = argc == 3 ? open(argv[1], O_RDWR | O_CREAT, 0600) : -1;
@@ -187,13 +219,11 @@ int main(int argc, char **argv)
     done = (volatile uint64_t *)page;
     complaint = page + 64;
     close(fd);
-    switch (argv[2][0] == 's' ? argv[2][1] : argv[2][0]) {
-    case 'c': compute(); break;
-    case 'l': sleeps(); break;
-    case 'i': signals(); break;
-    case 'r': reads(); break;
-    case 'f': filtered(); break;
-    default: on_own_stack(); break;
-    }
+    alternate = (stack_t){.ss_sp = malloc(64 << 10), .ss_size = 64 << 10};
+    if (alternate.ss_sp == NULL || sigaltstack(&alternate, NULL) != 0)
+        die("sigaltstack");
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        if (strcmp(modes[i].name, argv[2]) == 0)
+            modes[i].run();
     return 2;
 }

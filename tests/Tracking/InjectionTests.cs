@@ -32,6 +32,26 @@ public sealed class InjectionTests(ITestOutputHelper output)
         Assert.Equal(0, target.Userfaultfds());
     }
 
+    /// <summary>The time that was slept before an interruption counts: begun anew each time, the sleep would not end while it is interrupted more often than it is long.</summary>
+    [SkippableFact]
+    public async Task A_sleep_that_is_interrupted_over_and_over_ends()
+    {
+        Require();
+        using TracedProgram target = await TracedProgram.StartAsync("long-sleep");
+        using InjectorProcess injector = new(Repository.PostCopy);
+        long before = target.Done;
+        await Condition.WaitAsync(
+            () =>
+            {
+                _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: false));
+                target.AssertUndisturbed();
+                return target.Done >= before + 3;
+            },
+            TimeSpan.FromSeconds(60),
+            "three sleeps to end");
+        Assert.Equal(0, target.Userfaultfds());
+    }
+
     /// <summary>
     /// Kills injectors at random instants. What one leaves, a descriptor at most, the next one puts away. POSTCOPY_KILL_ROUNDS says how many, POSTCOPY_SEED
     /// begins a run anew.

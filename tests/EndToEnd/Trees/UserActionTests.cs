@@ -23,7 +23,7 @@ public sealed class UserActionTests
     public Task A_container_that_is_paused_on_the_destination_still_gets_its_memory() => WhileDrainingAsync(async (lab, walker, migration, _) =>
     {
         await lab["b"].RunAsync("runc", "pause", "walker");
-        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await DrainAsync(lab, migration);
         Assert.Equal("paused", await walker.Container.StatusOnAsync(lab["b"]));
         await lab["b"].RunAsync("runc", "resume", "walker");
         await VerifyOnBAsync(lab, walker);
@@ -36,7 +36,7 @@ public sealed class UserActionTests
     public Task What_is_done_to_the_frozen_copy_does_not_wake_it(string command) => WhileDrainingAsync(async (lab, walker, migration, _) =>
     {
         await lab["a"].TryAsync("sh", "-c", command);
-        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await DrainAsync(lab, migration);
         await VerifyOnBAsync(lab, walker);
     });
 
@@ -52,7 +52,7 @@ public sealed class UserActionTests
             Assert.Contains("still arriving", back.Error, StringComparison.Ordinal);
         }
 
-        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await DrainAsync(lab, migration);
         await VerifyOnBAsync(lab, walker);
     });
 
@@ -63,7 +63,7 @@ public sealed class UserActionTests
         Task<string> top = lab["b"].RunAsync("top", "-b", "-n", "1");
         Task<string> list = lab["b"].RunAsync("runc", "list");
         Task<string> exec = lab["b"].RunAsync("runc", "exec", "walker", "/bin/cat", "/etc/postcopy-host");
-        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await DrainAsync(lab, migration);
         Assert.Contains("walker", await ps, StringComparison.Ordinal);
         Assert.NotEmpty(await top);
         Assert.Contains("running", await list, StringComparison.Ordinal);
@@ -83,7 +83,7 @@ public sealed class UserActionTests
             await agent.Process.SignalAsync(signal);
         }
 
-        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await DrainAsync(lab, migration);
         if (signal != "HUP")
         {
             (await agent.Process.WaitAsync(TimeSpan.FromSeconds(30))).EnsureSuccess();
@@ -107,6 +107,13 @@ public sealed class UserActionTests
         }
 
         await lab.AssertNothingLeftAsync();
+    }
+
+    /// <summary>What was to happen in the drain has happened.</summary>
+    private static async Task DrainAsync(Lab lab, Migration migration)
+    {
+        await lab["a"].UnlimitRateAsync();
+        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
     }
 
     private static async Task VerifyOnBAsync(Lab lab, Walker walker)
