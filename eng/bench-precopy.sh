@@ -2,7 +2,7 @@
 # Moves a walker and a busy Redis with and without --pre-copy, over 1 Gbit/s and unshaped, and
 # prints a table.
 #
-#   eng/bench-precopy.sh            1 GiB containers, medians of three to seven: some 15 minutes
+#   eng/bench-precopy.sh            1 GiB containers, medians of three to seven: some 20 minutes
 #   eng/bench-precopy.sh --quick    128 MiB: a look, once built in some 2 minutes
 #   eng/bench-precopy.sh [--quick] walker|redis|copied-walker...    some of it
 #

@@ -58,6 +58,27 @@ public sealed class PagemapTests : IDisposable
         Assert.Contains("nr_pages", _images.Refused("pagemap-1.img").Message, StringComparison.Ordinal);
     }
 
+    /// <summary>Entries are read into one message: what one had must not be taken for a later one's.</summary>
+    [Fact]
+    public void An_entry_has_nothing_of_the_one_before()
+    {
+        _images.Pagemap(Entry(0, 4, flags: 2), OldEntry(5, 3, flags: null), OldEntry(9, 1, flags: null, inParent: true), OldEntry(11, 2, flags: null));
+        Assert.Equal(
+            [
+                new(new PageRange(At(0), 4), PagemapFlags.Lazy),
+                new(new PageRange(At(5), 3), PagemapFlags.Present),
+                new(new PageRange(At(9), 1), PagemapFlags.Parent),
+                new(new PageRange(At(11), 2), PagemapFlags.Present),
+            ],
+            _images.Open().Processes[0].Pagemap);
+
+        _images.Pagemap(Entry(0, 4, flags: 2), new ProtoWriter().Number(1, At(5)).Number(4, 2));
+        Assert.Contains("nr_pages", _images.Refused("pagemap-1.img").Message, StringComparison.Ordinal);
+
+        _images.Pagemap(Entry(0, 4, flags: 2), new ProtoWriter().Number(4, 2).Number(5, 1));
+        Assert.Contains("vaddr is missing", _images.Refused("pagemap-1.img").Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Overlapping_or_descending_entries_are_refused()
     {

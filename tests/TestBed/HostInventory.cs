@@ -78,8 +78,10 @@ internal sealed class HostInventory
     // Rules of CRIU's network lock would silently cut a container off that comes back to this host.
     private static async Task<IEnumerable<string>> NetworkLocksAsync(string network)
     {
-        CommandResult result = await RunningCommand.RunAsync(TimeSpan.FromSeconds(30), "nsenter", $"--net={network}", "--", "iptables-save");
-        return (result.Output + result.Error).Split('\n').Where(static line => line.Contains("criu", StringComparison.OrdinalIgnoreCase)).Select(static line => $"network-lock {line}");
+        // Not everybody's PATH has it.
+        CommandResult result = await RunningCommand.RunAsync(
+            TimeSpan.FromSeconds(30), "sh", "-c", "PATH=$PATH:/usr/sbin:/sbin exec nsenter \"--net=$1\" -- iptables-save", "sh", network);
+        return result.EnsureSuccess().Output.Split('\n').Where(static line => line.Contains("criu", StringComparison.OrdinalIgnoreCase)).Select(static line => $"network-lock {line}");
     }
 
     private static string[] ChildrenOf(string directory)

@@ -13,20 +13,19 @@ internal sealed class ImageFile : IDisposable
     private readonly FileStream _stream;
     private readonly int _maxEntryBytes;
     private byte[] _entry = [];
-    private long _remaining;
 
     private ImageFile(string path, FileStream stream, int maxEntryBytes)
     {
         Path = path;
         _stream = stream;
         _maxEntryBytes = maxEntryBytes;
-        _remaining = stream.Length;
+        RemainingBytes = stream.Length;
     }
 
     public string Path { get; }
 
     /// <summary>What lies behind the last entry that was read.</summary>
-    public long RemainingBytes => _remaining;
+    public long RemainingBytes { get; private set; }
 
     public static ImageFile Open(string path, uint magic, int maxEntryBytes)
     {
@@ -52,14 +51,14 @@ internal sealed class ImageFile : IDisposable
     public bool TryReadEntry(out ArraySegment<byte> entry)
     {
         entry = default;
-        if (_remaining == 0)
+        if (RemainingBytes == 0)
             return false;
 
         uint size = ReadWord("entry size");
         if (size > (uint)_maxEntryBytes)
             throw Malformed($"entry size {size} is above the limit of {_maxEntryBytes} bytes");
-        if (size > _remaining)
-            throw Malformed($"truncated: entry size {size}, but only {_remaining} bytes follow");
+        if (size > RemainingBytes)
+            throw Malformed($"truncated: entry size {size}, but only {RemainingBytes} bytes follow");
 
         if (_entry.Length < size)
             _entry = new byte[size];
@@ -110,8 +109,8 @@ internal sealed class ImageFile : IDisposable
 
     private uint ReadWord(string field)
     {
-        if (_remaining < sizeof(uint))
-            throw Malformed($"truncated: {_remaining} bytes where {field} was expected");
+        if (RemainingBytes < sizeof(uint))
+            throw Malformed($"truncated: {RemainingBytes} bytes where {field} was expected");
         Span<byte> word = stackalloc byte[sizeof(uint)];
         Fill(word);
         return BinaryPrimitives.ReadUInt32LittleEndian(word);
@@ -121,6 +120,6 @@ internal sealed class ImageFile : IDisposable
     {
         if (_stream.ReadAtLeast(destination, destination.Length, throwOnEndOfStream: false) < destination.Length)
             throw Malformed("the file became shorter while it was read");
-        _remaining -= destination.Length;
+        RemainingBytes -= destination.Length;
     }
 }
