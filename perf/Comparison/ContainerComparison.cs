@@ -5,6 +5,9 @@ internal sealed class ContainerComparison(Mover mover, bool quick)
 {
     private const string ReferenceName = "criu lazy-pages";
 
+    /// <summary>The option that has memory joined into huge pages.</summary>
+    private const string Join = "--collapse";
+
     private readonly int _mebibytes = quick ? 256 : 1024;
     private readonly int _pairs = quick ? 1 : 3;
 
@@ -14,6 +17,8 @@ internal sealed class ContainerComparison(Mover mover, bool quick)
         Pairs<Move> random = await MoveInPairsAsync(Scenario.RandomSweep);
         Pairs<Move> sequential = await MoveInPairsAsync(Scenario.SequentialSweep);
         Pairs<Move> idle = await MoveInPairsAsync(Scenario.IdleThenSweep);
+        (Pairs<Move> full, Pairs<Move> joined) = await MoveInTurnsAsync(Scenario.FullRandomSweep);
+        (Pairs<Move> fullIdle, Pairs<Move> joinedIdle) = await MoveInTurnsAsync(Scenario.FullIdle);
         Pairs<Move> zeroes = await MoveInPairsAsync(Scenario.MostlyZero);
         Row Row(Pairs<Move> pairs, string measure, string unit, Func<Move, double> value, Goal? goal) => pairs.Row(measure, unit, ReferenceName, value, goal);
         return
@@ -38,13 +43,35 @@ internal sealed class ContainerComparison(Mover mover, bool quick)
             Row(idle, "resident memory of who serves, destination", "MiB", move => move.TargetMiB, null),
             Row(idle, "open descriptors of who serves, source", "", move => move.SourceDescriptors, Goal.AtMost(1)),
             Row(idle, "open descriptors of who serves, destination", "", move => move.TargetDescriptors, null),
+            Row(full, "memory full of data: random sweep", "s", move => move.Sweep!.TotalMs / 1000, null),
+            Row(joined, $"the same with {Join}", "s", move => move.Sweep!.TotalMs / 1000, null),
+            Row(joined, "its page waits, p99", "µs", move => move.Sweep!.WaitP99Us, null),
+            Row(fullIdle, "full of data, idle: drain", "s", move => move.Steps.DrainMs / 1000, null),
+            Row(joinedIdle, $"the same with {Join}", "s", move => move.Steps.DrainMs / 1000, null),
+            Row(fullIdle, "full of data, idle: CPU time on both hosts", "s/GiB", move => move.CpuSeconds / gibibytes, null),
+            Row(joinedIdle, $"the same with {Join}", "s/GiB", move => move.CpuSeconds / gibibytes, null),
             Row(zeroes, "drain, 14 of 16 pages zero", "s", move => move.Steps.DrainMs / 1000, Goal.AtMost(1)),
             Row(zeroes, "bytes on the wire, 14 of 16 pages zero", "MiB", move => move.WireBytes / (double)(1 << 20), Goal.AtMost(0.25)),
         ];
     }
 
-    private Task<Pairs<Move>> MoveInPairsAsync(Scenario scenario) => Pairs<Move>.RunAsync(
-        _pairs,
-        () => mover.MoveByPostCopyAsync(scenario, _mebibytes),
-        () => mover.MoveByStockAsync(scenario, _mebibytes));
+    private Task<Pairs<Move>> MoveInPairsAsync(Scenario scenario) => Pairs<Move>.RunAsync(_pairs, () => MoveAsync(scenario), () => MoveByStockAsync(scenario));
+
+    /// <summary>Ours as it is, ours with memory joined into huge pages, and the reference of both.</summary>
+    private async Task<(Pairs<Move> Plain, Pairs<Move> Joined)> MoveInTurnsAsync(Scenario scenario)
+    {
+        Pairs<Move> joined = new();
+        Pairs<Move> plain = await Pairs<Move>.RunAsync(_pairs, () => MoveAsync(scenario), async () =>
+        {
+            joined.Ours.Add(await MoveAsync(scenario, Join));
+            Move reference = await MoveByStockAsync(scenario);
+            joined.Reference.Add(reference);
+            return reference;
+        });
+        return (plain, joined);
+    }
+
+    private Task<Move> MoveAsync(Scenario scenario, params string[] options) => mover.MoveByPostCopyAsync(scenario, _mebibytes, options);
+
+    private Task<Move> MoveByStockAsync(Scenario scenario) => mover.MoveByStockAsync(scenario, _mebibytes);
 }

@@ -15,6 +15,8 @@ internal sealed record Scenario(string Name, string? Sweep, string Contents, str
     public static readonly Scenario IdleThenSweep = new("idle", null, "mixed", "random");
     public static readonly Scenario StridedSweep = new("strided sweep", "strided", "mixed");
     public static readonly Scenario ZipfSweep = new("zipf 0.99", "zipf", "mixed");
+    public static readonly Scenario FullRandomSweep = new("random sweep, every page written", "random", "full");
+    public static readonly Scenario FullIdle = new("idle, every page written", null, "full");
     public static readonly Scenario MostlyZero = new("idle, mostly zero pages", null, "mostly-zero");
 }
 

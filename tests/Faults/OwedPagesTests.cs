@@ -87,6 +87,30 @@ public sealed class OwedPagesTests
     }
 
     [Fact]
+    public void A_range_is_filled_when_the_dump_owed_all_of_it_in_one_piece_and_nothing_is_owed()
+    {
+        const ulong Far = Base + (1UL << 30);
+        OwedPages ledger = new(new DumpLayout([new PageRange(Base, 8), new PageRange(Base + PageSize.ToBytes(8), 8)]));
+        Assert.False(ledger.IsFilled(Base, 8));
+        for (ulong page = 0; page < 16; page++)
+        {
+            Assert.False(ledger.IsFilled(Base, 8) && page < 8);
+            ulong address = Base + PageSize.ToBytes(page);
+            Assert.True(ledger.TryNext(address, address + (ulong)PageSize.Bytes, 1, out OwedRun run));
+            _ = ledger.MarkInstalled(run);
+        }
+
+        Assert.True(ledger.IsFilled(Base, 8));
+        Assert.True(ledger.IsFilled(Base + PageSize.ToBytes(8), 8));
+        Assert.False(ledger.IsFilled(Base + PageSize.ToBytes(4), 8), "two mappings");
+        Assert.False(ledger.IsFilled(Base - PageSize.ToBytes(1), 8), "what lies before was never owed");
+        Assert.False(ledger.IsFilled(Base + PageSize.ToBytes(9), 8), "nor what lies behind");
+        _ = ledger.Move(Base, Far, PageSize.ToBytes(8));
+        Assert.True(ledger.IsFilled(Far, 8));
+        Assert.False(ledger.IsFilled(Base, 8));
+    }
+
+    [Fact]
     public void Gigabytes_are_counted_in_64_bits_and_kept_in_a_quarter_of_a_megabyte()
     {
         ulong pages = PageSize.PagesIn(8UL << 30);

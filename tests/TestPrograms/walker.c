@@ -1,6 +1,6 @@
 // A program whose memory proves itself.
 //
-//   walker DIRECTORY MIB [THREADS [mixed|mostly-zero]]
+//   walker DIRECTORY MIB [THREADS [mixed|mostly-zero|full]]
 //
 // Every page holds a pattern of its number and its generation; the generations are in a table
 // beside it.  Threads read random pages (every byte is checked) and rewrite random pages (the
@@ -35,13 +35,13 @@ static pthread_mutex_t turn[MAX_THREADS];   // held by a worker for a batch, by 
 static uint64_t reads[MAX_THREADS], writes[MAX_THREADS];
 static volatile uint64_t bad_pages, first_bad;
 
-static int mostly_zero;
+static int mostly_zero, full;
 static volatile int resting;
 
 // Some pages are zero because zeroes were written, some because nothing ever was: a page
 // table entry, a zero run on the wire and a hole must come out the same.
-static int written_zero(uint64_t page) { return mostly_zero ? page % 16 != 8 && page % 16 != 0 : page % 16 == 7; }
-static int never_touched(uint64_t page) { return page % 16 == 8; }
+static int written_zero(uint64_t page) { return full ? 0 : mostly_zero ? page % 16 != 8 && page % 16 != 0 : page % 16 == 7; }
+static int never_touched(uint64_t page) { return !full && page % 16 == 8; }
 
 static uint64_t word(uint64_t page, uint32_t g, unsigned i)
 {
@@ -178,7 +178,7 @@ static int run(int argc, char **argv)
     char host[64], first_host[64], last_id[64] = "";
 
     if (argc < 3 || argc > 5) {
-        fprintf(stderr, "usage: walker DIRECTORY MIB [THREADS [mixed|mostly-zero]]\n");
+        fprintf(stderr, "usage: walker DIRECTORY MIB [THREADS [mixed|mostly-zero|full]]\n");
         return 2;
     }
     snprintf(directory, sizeof directory, "%s", argv[1]);
@@ -186,6 +186,7 @@ static int run(int argc, char **argv)
     if (argc >= 4)
         threads = (unsigned)atoi(argv[3]);
     mostly_zero = argc == 5 && strcmp(argv[4], "mostly-zero") == 0;
+    full = argc == 5 && strcmp(argv[4], "full") == 0;
     if (pages == 0 || threads == 0 || threads > MAX_THREADS)
         return 2;
     path_of("log", log_path, sizeof log_path);

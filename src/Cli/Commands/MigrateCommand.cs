@@ -117,7 +117,7 @@ internal static class MigrateCommand
         {
             Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
         };
-        Option<bool> collapse = new("--collapse") { Description = "Once all memory is there, join it into transparent huge pages on the destination, where that takes no more memory." };
+        Option<bool> collapse = new("--collapse") { Description = "Join memory into transparent huge pages on the destination as it arrives, where that takes no more memory. Good for programs with large, full heaps, and where a page's first touch is dear." };
         Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
         {

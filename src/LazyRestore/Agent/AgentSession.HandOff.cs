@@ -173,6 +173,11 @@ internal sealed partial class AgentSession
                     _criu!.Hook.FreezeWhileLettingGo(freezer);
                 }
 
+                if (_container.Collapse)
+                {
+                    _joiner = HugePageJoiner.TryStart(_memory!, step.InitPid);
+                }
+
                 // At this step every task has registered its memory and parked: pages nobody asked for may be installed.
                 _memory!.RestoreFinished();
                 if (_container.StopCopy)

@@ -47,6 +47,7 @@ internal sealed partial class AgentSession
     private EventJournal? _journal;
     private LazyPagesSocket? _socket;
     private LazyMemory? _memory;
+    private HugePageJoiner? _joiner;
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
@@ -462,6 +463,7 @@ internal sealed partial class AgentSession
             _socket?.Dispose();
         }
 
+        _joiner?.Dispose();
         await LetMemoryGoAsync(owed).ConfigureAwait(false);
         _inbox?.Dispose();
         _control?.Close();

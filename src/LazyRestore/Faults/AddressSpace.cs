@@ -11,6 +11,9 @@ internal sealed class AddressSpace(int id, DumpedProcess process, Userfaultfd uf
 
     public DumpedProcess Process => process;
 
+    /// <summary>A child's that was forked after the restore: the process of the dump is another one.</summary>
+    public bool IsForked { get; init; }
+
     public Userfaultfd Uffd => uffd;
 
     public OwedPages Owed => owed;

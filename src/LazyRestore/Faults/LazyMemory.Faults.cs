@@ -159,7 +159,7 @@ internal sealed partial class LazyMemory
         OwedPages owed = parent.Owed.Clone();
         Counters.AddOwed(owed.Remaining);
         Counters.AddFork();
-        Serve(new AddressSpace(id, parent.Process, uffd, owed));
+        Serve(new AddressSpace(id, parent.Process, uffd, owed) { IsForked = true });
         FaultsLog.Forked(_logger, parent.Process.Pid, owed.Remaining);
         return id;
     }

@@ -229,6 +229,7 @@ internal sealed unsafe partial class LazyMemory
         }
 
         long installed = space.Owed.MarkInstalled(slice);
+        _filled?.Installed(space, slice);
         if (isStaged)
         {
             Counters.AddInstalledStaged(installed);

@@ -30,6 +30,7 @@ internal sealed partial class LazyMemory : IDisposable
     private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
     private readonly PendingFaults _pendingFaults = new();
+    private volatile FilledRegions? _filled;
     private int _lastId;
 
     /// <param name="owed">For each process its owed pages: sorted, not overlapping, best each range inside one mapping.</param>
@@ -124,6 +125,9 @@ internal sealed partial class LazyMemory : IDisposable
 
         return count;
     }
+
+    /// <summary>From now on what is filled is told there; not disposed of here.</summary>
+    public void TellFilled(FilledRegions regions) => _filled = regions;
 
     /// <summary>CRIU has registered all memory, so pages that no task asked for may be installed from now on.</summary>
     /// <exception cref="InvalidDataException">A process that is owed pages has no userfaultfd.</exception>

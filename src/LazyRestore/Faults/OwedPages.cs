@@ -119,6 +119,18 @@ internal sealed partial class OwedPages
         return limit;
     }
 
+    /// <summary>True when the dump owed all of a run-time range in one piece and none of it is owed any more.</summary>
+    public bool IsFilled(ulong runTimeAddress, long pageCount)
+    {
+        int i = LastAtOrBelow(_byRunTime, runTimeAddress);
+        if (i < 0 || runTimeAddress + PageSize.ToBytes((ulong)pageCount) > _byRunTime[i].RunTimeEnd)
+        {
+            return false;
+        }
+
+        return !IsAnyOwed(_byRunTime[i].Slice((long)((runTimeAddress - _byRunTime[i].RunTime) >> PageSize.Shift), pageCount));
+    }
+
     /// <summary>Strikes pages that the kernel says are present. Returns how many of them were still owed.</summary>
     public long MarkInstalled(OwedRun run) => Strike(run);
 

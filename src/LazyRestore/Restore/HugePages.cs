@@ -21,13 +21,15 @@ internal static unsafe partial class HugePages
 
     private const string SizeFile = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
 
+    /// <summary>What a huge page has; null where there are none.</summary>
+    internal static ulong? Bytes => File.Exists(SizeFile) ? ulong.Parse(File.ReadAllText(SizeFile), CultureInfo.InvariantCulture) : null;
+
     /// <summary>Returns the bytes that are in huge pages now, of those that could be.</summary>
     internal static (ulong Joined, ulong Possible) Collapse(IEnumerable<int> pids)
     {
         ulong joined = 0, possible = 0;
-        if (File.Exists(SizeFile))
+        if (Bytes is { } size)
         {
-            ulong size = ulong.Parse(File.ReadAllText(SizeFile), CultureInfo.InvariantCulture);
             foreach (int pid in pids)
             {
                 Collapse(pid, size, ref joined, ref possible);
@@ -37,11 +39,24 @@ internal static unsafe partial class HugePages
         return (joined, possible);
     }
 
+    /// <summary>A process whose memory is to be joined; an invalid handle, with which nothing is, when it has ended.</summary>
+    internal static SafeFileHandle Open(int pid) => new(Libc.pidfd_open(pid), ownsHandle: true);
+
+    /// <summary>
+    /// Returns the bytes of the range that are in huge pages now. Fewer than there are: the mapping may have none (madvise, prctl) or be another one now, a page may be missing or
+    /// pinned, the process gone, or there is no memory in one piece.
+    /// </summary>
+    internal static ulong Join(SafeFileHandle process, ulong start, ulong byteCount)
+    {
+        Libc.iovec range = new() { iov_base = (nuint)start, iov_len = (nuint)byteCount };
+        return (ulong)Math.Max(0, syscall(SYS_process_madvise, process, &range, 1, MADV_COLLAPSE, 0));
+    }
+
     private static void Collapse(int pid, ulong size, ref ulong joined, ref ulong possible)
     {
         try
         {
-            using SafeFileHandle pidfd = new(Libc.pidfd_open(pid), ownsHandle: true);
+            using SafeFileHandle process = Open(pid);
             using SafeFileHandle pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
             foreach (ProcessMapping mapping in ProcessMap.Of(pid).Where(static mapping => mapping is { IsPrivateAnonymous: true, IsReadable: true, IsWritable: true }))
             {
@@ -53,10 +68,9 @@ internal static unsafe partial class HugePages
                         continue;
                     }
 
-                    Libc.iovec range = new() { iov_base = (nuint)first, iov_len = (nuint)((to - first) / size * size) };
-                    possible += range.iov_len;
-                    // Less, or an error: the mapping may have no huge pages (madvise, prctl), a page may be pinned, or there is no memory in one piece.
-                    joined += (ulong)Math.Max(0, syscall(SYS_process_madvise, pidfd, &range, 1, MADV_COLLAPSE, 0));
+                    ulong bytes = (to - first) / size * size;
+                    possible += bytes;
+                    joined += Join(process, first, bytes);
                 }
             }
         }

@@ -61,8 +61,8 @@ public sealed record MigrationOptions
     public bool KeepCpusAwake { get; init; }
 
     /// <summary>
-    /// Once all memory is there, join it into transparent huge pages on the destination, as far as that takes no more memory; left alone, the kernel does so in its own
-    /// time. Needs Linux 6.7 there. Defaults to false.
+    /// Join memory into transparent huge pages on the destination, while it arrives and once all of it is there, as far as that takes no more memory; left alone, the kernel
+    /// does so in its own time, if at all. Needs Linux 6.7 there. Defaults to false.
     /// </summary>
     public bool Collapse { get; init; }
 

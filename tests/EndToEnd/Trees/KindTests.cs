@@ -46,12 +46,34 @@ public sealed class KindTests
         Storm storm = await Storm.StartAsync(lab, lab["a"], seed: 20, "cow");
         (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--collapse")).Expect(ExitCode.Moved, "moved");
         await Condition.WaitAsync(() => agent.Process.Error.Contains("are in huge pages", StringComparison.Ordinal), TimeSpan.FromSeconds(60), "the agent to have joined them");
-        string huge = await lab["b"].RunAsync("sh", "-c", "for pid in $(pgrep -x storm); do grep AnonHugePages /proc/$pid/smaps_rollup; done");
         Skip.IfNot(File.Exists("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"), "this kernel has no huge pages");
-        Assert.True(huge.Split('\n').Count(static line => line.Length > 0 && !line.Contains(" 0 kB", StringComparison.Ordinal)) >= 5, $"{huge}\n{agent.Process.Error}");
+        int joined = WithHugePages(lab["b"], "storm");
+        Assert.True(joined >= 5, $"{joined}\n{agent.Process.Error}");
         await storm.WaitForRoundsAsync(3);
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a", "b");
+    }
+
+    [SkippableFact]
+    public async Task Memory_is_joined_while_it_arrives()
+    {
+        Bed.RequirePostCopy();
+        Skip.IfNot(File.Exists("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"), "this kernel has no huge pages");
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await lab["a"].LimitRateAsync(50);
+        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 32, contents: "full");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        await using Migration migration = Migration.Start(lab, lab["a"], walker.Container.Id, agent.Endpoint, agent.TokenFile, "--collapse");
+        await migration.WaitUntilItDrainsAsync();
+        await Condition.WaitAsync(() => WithHugePages(lab["b"], "walker") == 1, TimeSpan.FromSeconds(20), "a huge page");
+        Assert.DoesNotContain("is complete", agent.Process.Error, StringComparison.Ordinal);
+        await lab["a"].UnlimitRateAsync();
+        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await walker.VerifyAsync();
+        walker.AssertRanOn("a", "b");
+        await walker.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     [SkippableFact]
@@ -86,4 +108,9 @@ public sealed class KindTests
         storm.Log.AssertRanOn("a", "b");
         await storm.Container.RemoveFromAsync(lab["b"]);
     }
+
+    /// <summary>How many processes of a program have memory in huge pages.</summary>
+    private static int WithHugePages(LabHost host, string program) =>
+        host.RunAsync("sh", "-c", $"for pid in $(pgrep -x {program}); do grep AnonHugePages /proc/$pid/smaps_rollup; done").GetAwaiter().GetResult()
+            .Split('\n').Count(static line => line.Length > 0 && !line.Contains(" 0 kB", StringComparison.Ordinal));
 }
