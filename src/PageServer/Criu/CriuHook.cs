@@ -53,7 +53,12 @@ internal sealed class CriuHook : IDisposable
     internal static string Program => ChildPath.Find("bash") ?? throw new IOException("bash is not on PATH: CRIU's action script needs it");
 
     /// <summary>What the process that starts CRIU must have in its environment.</summary>
-    internal void AddEnvironment(Dictionary<string, string> environment) => environment["BASH_ENV"] = ScriptPath;
+    internal void AddEnvironment(Dictionary<string, string> environment)
+    {
+        environment["BASH_ENV"] = ScriptPath;
+        // bash, and the tar that CRIU runs for each tmpfs, read a locale's files before anything else, while everything stands still.
+        environment["LC_ALL"] = "C";
+    }
 
     /// <summary>The record that decides who may run; the script writes it too when its owner has died.</summary>
     internal WriteOnceRecord Decision => new(Path.Combine(_directory, DecisionName));
