@@ -24,6 +24,8 @@ internal sealed class PreCopyComparison(bool quick)
     private const string RedisProgram = "redis";
     private const string CopiedProgram = "copied-walker";
 
+    private static readonly string[] StopCopy = ["--mode", "stop-copy"];
+
     private static readonly int?[] Links = [1000, null];
 
     private readonly int _mebibytes = quick ? 128 : 1024;
@@ -46,14 +48,17 @@ internal sealed class PreCopyComparison(bool quick)
 
         if (programs.Contains(WalkerProgram))
         {
-            // Not copied before, and nothing owed when it runs: what CRIU's restore itself does to the speed of a program on this machine.
-            Moved whole = await MoveWalkerAsync(null, ["--mode", "stop-copy"]);
-            Console.WriteLine(Invariant($"| walker | unshaped | back at its speed after a stop-copy | {Ms(whole.BackAfterMs)} | | |"));
+            PrintFloor(WalkerProgram, await MoveWalkerAsync(null, StopCopy));
         }
 
         foreach (int? megabits in programs.Contains(RedisProgram) ? Links : [])
         {
             Print($"Redis, {_mebibytes} MiB, writes", megabits, await MoveInPairsAsync(megabits, options => MoveRedisAsync(megabits, options)));
+        }
+
+        if (programs.Contains(RedisProgram))
+        {
+            PrintFloor(RedisProgram, await MoveRedisAsync(null, StopCopy));
         }
 
         if (programs.Contains(CopiedProgram))
@@ -93,6 +98,10 @@ internal sealed class PreCopyComparison(bool quick)
         Row("rounds, and why they ended", "", $"{last.Report.PreCopy!.Rounds.Length}, {last.Report.PreCopy.Ended}", "");
         Row("there at the freeze", "", Invariant($"{last.Report.Pages.Staged * 100.0 / last.Report.Pages.Total:F0} %"), "");
     }
+
+    /// <summary>Not copied before, and nothing owed when it runs: what CRIU's restore itself does to the speed of a program on this machine.</summary>
+    private static void PrintFloor(string program, Moved whole) =>
+        Console.WriteLine(Invariant($"| {program} | unshaped | back at its speed after a stop-copy | {Ms(whole.BackAfterMs)} | | |"));
 
     private static string Ms(double value) => Invariant($"{value:F0} ms");
 

@@ -15,7 +15,10 @@ internal sealed class FreeMemory : IDisposable
     /// <summary>In this order: blocks of the largest size alone, and where the kernel can wait with those, it waits.</summary>
     private static readonly (string Name, string Value)[] Wanted = [("page_reporting_order", "10"), ("max_waiting_mib", "65536"), ("min_free_ms", "300000")];
 
+    private static readonly PosixSignal[] Ending = [PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP];
+
     private readonly List<(string Path, string Value)> _before = [];
+    private readonly List<PosixSignalRegistration> _signals = [];
 
     private FreeMemory()
     {
@@ -28,6 +31,8 @@ internal sealed class FreeMemory : IDisposable
                 File.WriteAllText(path, value);
             }
         }
+
+        _signals.AddRange(Ending.Select(signal => PosixSignalRegistration.Create(signal, _ => PutBack())));
     }
 
     /// <summary>Has the machine keep its memory, and touches two thirds of what is free.</summary>
@@ -43,7 +48,13 @@ internal sealed class FreeMemory : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _before.ForEach(static setting => File.WriteAllText(setting.Path, setting.Value));
+    public void Dispose()
+    {
+        _signals.ForEach(static signal => signal.Dispose());
+        PutBack();
+    }
+
+    private void PutBack() => _before.ForEach(static setting => File.WriteAllText(setting.Path, setting.Value));
 
     private static unsafe void Touch()
     {
