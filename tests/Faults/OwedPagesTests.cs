@@ -89,7 +89,6 @@ public sealed class OwedPagesTests
     [Fact]
     public void A_range_is_filled_when_the_dump_owed_all_of_it_in_one_piece_and_nothing_is_owed()
     {
-        const ulong Far = Base + (1UL << 30);
         OwedPages ledger = new(new DumpLayout([new PageRange(Base, 8), new PageRange(Base + PageSize.ToBytes(8), 8)]));
         Assert.False(ledger.IsFilled(Base, 8));
         for (ulong page = 0; page < 16; page++)
@@ -105,7 +104,17 @@ public sealed class OwedPagesTests
         Assert.False(ledger.IsFilled(Base + PageSize.ToBytes(4), 8), "two mappings");
         Assert.False(ledger.IsFilled(Base - PageSize.ToBytes(1), 8), "what lies before was never owed");
         Assert.False(ledger.IsFilled(Base + PageSize.ToBytes(9), 8), "nor what lies behind");
+    }
+
+    [Fact]
+    public void A_range_that_moves_before_it_is_filled_is_filled_where_it_is_then()
+    {
+        const ulong Far = Base + (1UL << 30);
+        OwedPages ledger = new(new DumpLayout([new PageRange(Base, 8)]));
         _ = ledger.Move(Base, Far, PageSize.ToBytes(8));
+        Assert.False(ledger.IsFilled(Far, 8));
+        Assert.True(ledger.TryNext(Base, Base + PageSize.ToBytes(8), 8, out OwedRun run));
+        _ = ledger.MarkInstalled(run);
         Assert.True(ledger.IsFilled(Far, 8));
         Assert.False(ledger.IsFilled(Base, 8));
     }
