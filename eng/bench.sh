@@ -2,9 +2,9 @@
 # Measures postcopy against stock CRIU and against the bare system calls, in one run on this
 # machine, and prints a table; the same is in perf/results/latest.md and latest.json.
 #
-#   eng/bench.sh            1 GiB containers, three pairs of each: about 15 minutes
+#   eng/bench.sh            1 GiB containers, three pairs of each: the better part of an hour
 #   eng/bench.sh --quick    256 MiB, one pair: a look, in some minutes once built
-#   eng/bench.sh --only containers,links    some of bare, crowd, zeroes, containers, large, links, policies, drop-in
+#   eng/bench.sh --only containers,links    some of bare, crowd, zeroes, tls, containers, large, links, policies, drop-in
 #
 # Needs root and an idle machine: what else runs is measured too, and the table says how
 # busy it was.
