@@ -182,7 +182,7 @@ internal sealed partial class AgentSession
                 _memory!.RestoreFinished();
                 if (_container.StopCopy)
                 {
-                    _lanes.TasksRun();
+                    TasksRun();
                 }
 
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
@@ -196,12 +196,19 @@ internal sealed partial class AgentSession
             case CriuStep.PostResume:
                 await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
                 AgentLog.Runs(_logger, Token.Name, _container.ContainerId, _memory!.Counters.Remaining);
-                _lanes.TasksRun();
+                TasksRun();
                 TrySend(FrameKind.Resumed, new Resumed { ResumedUs = step.AtUs });
                 break;
             default:
                 break;
         }
+    }
+
+    /// <summary>What they have waited for is over: nothing needs to stand back any more.</summary>
+    private void TasksRun()
+    {
+        _lanes.TasksRun();
+        _joiner?.TasksRun();
     }
 
     /// <summary>
@@ -233,7 +240,7 @@ internal sealed partial class AgentSession
             }
 
             _restored = true;
-            _lanes.TasksRun();
+            TasksRun();
             // CRIU goes on when it cannot start its pre-resume script: then this is the first that is heard of the tasks running.
             await AdvanceAsync(DestinationInput.Resumed).ConfigureAwait(false);
             await AskOrFinishAsync().ConfigureAwait(false);

@@ -13,6 +13,7 @@ namespace PostCopy.Restore;
 internal sealed class HugePageJoiner : IDisposable
 {
     private readonly CancellationTokenSource _ending = new();
+    private readonly ManualResetEventSlim _tasksRun = new();
     private readonly int _rootPid;
     private readonly FilledRegions _filled;
     private readonly Thread _thread;
@@ -41,12 +42,16 @@ internal sealed class HugePageJoiner : IDisposable
         return joiner;
     }
 
+    /// <summary>It may join from here on. Before, it would take the CPUs and the address spaces that CRIU needs to let the tasks go, which is downtime.</summary>
+    internal void TasksRun() => _tasksRun.Set();
+
     /// <summary>Ends it, in the middle of its work if need be. To be done while the userfaultfds are open.</summary>
     public void Dispose()
     {
         _ending.Cancel();
         _thread.Join();
         _ending.Dispose();
+        _tasksRun.Dispose();
     }
 
     private void Run()
@@ -54,6 +59,7 @@ internal sealed class HugePageJoiner : IDisposable
         Dictionary<ImagePid, SafeFileHandle> processes = [];
         try
         {
+            _tasksRun.Wait(_ending.Token);
             foreach ((ImagePid pid, int hostPid) in TaskTree.Map(_rootPid))
             {
                 processes[pid] = HugePages.Open(hostPid);
