@@ -113,8 +113,9 @@ internal static class FileTargets
         File.CreateSymbolicLink(record.Path, word);
         try
         {
-            Assert.NotNull(record.Read());
-            Assert.NotEqual("handed-off!", record.Write("handed-off!"));
+            string? first = record.Read();
+            Assert.NotNull(first);
+            Assert.Equal(first, record.Write("may-run")); // Whatever the damage spelt, the first word stays.
         }
         finally
         {
