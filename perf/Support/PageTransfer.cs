@@ -66,7 +66,7 @@ internal sealed class PageTransfer : IDisposable
         });
         Run("push lane", () =>
         {
-            _ = FaultPriority.TryShortenSlices(installs: true);
+            _ = FaultPriority.TryLengthenSlices(installs: true);
             new PageReceiver(_targetPush, Memory).ReceivePush();
         });
         _sourceLanes.StartDemand(_server);

@@ -23,7 +23,7 @@ internal sealed class AddressSpace(int id, DumpedProcess process, Userfaultfd uf
     /// and copied after that would land in memory that was given up. So installers hold it shared from "still owed?" to the ioctl's answer, and
     /// the fault thread holds it exclusively from the read of events to the updated ledger.
     /// </summary>
-    public ReaderWriterLockSlim Lock { get; } = new(LockRecursionPolicy.NoRecursion);
+    public AddressSpaceLock Lock { get; } = new();
 
     /// <summary>The task is gone and the descriptor closed. Changes only under <see cref="Lock"/>.</summary>
     public bool IsGone { get; set; }

@@ -68,7 +68,7 @@ internal sealed partial class LazyMemory
         int count;
         Errno errno;
         long dropped = 0;
-        space.Lock.EnterWriteLock();
+        space.Lock.EnterExclusive();
         try
         {
             if (space.IsGone)
@@ -90,7 +90,7 @@ internal sealed partial class LazyMemory
         }
         finally
         {
-            space.Lock.ExitWriteLock();
+            space.Lock.ExitExclusive();
         }
 
         if (dropped > 0)
@@ -200,7 +200,7 @@ internal sealed partial class LazyMemory
     /// <summary>The lock is held, shared, so that no other thread finds the task gone and closes the descriptor.</summary>
     private Errno ZeroFill(AddressSpace space, ulong address)
     {
-        space.Lock.EnterReadLock();
+        space.Lock.EnterShared();
         try
         {
             if (space.IsGone)
@@ -228,7 +228,7 @@ internal sealed partial class LazyMemory
         }
         finally
         {
-            space.Lock.ExitReadLock();
+            space.Lock.ExitShared();
         }
     }
 

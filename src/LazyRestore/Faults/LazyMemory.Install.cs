@@ -169,7 +169,7 @@ internal sealed unsafe partial class LazyMemory
         AddressSpace space, ulong position, PageRange dumpTime, long maxPages, byte* source, Filling filling, out OwedRun slice, out Errno errno)
     {
         errno = Errno.None;
-        space.Lock.EnterReadLock();
+        space.Lock.EnterShared();
         try
         {
             if (space.IsGone || !space.Owed.TryNext(position, dumpTime.EndExclusive, maxPages, out slice))
@@ -211,7 +211,7 @@ internal sealed unsafe partial class LazyMemory
         }
         finally
         {
-            space.Lock.ExitReadLock();
+            space.Lock.ExitShared();
         }
 
         return true;

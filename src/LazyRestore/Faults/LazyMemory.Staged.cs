@@ -85,7 +85,7 @@ internal sealed unsafe partial class LazyMemory
     /// <summary>With the lock, so that no other thread closes the descriptor meanwhile.</summary>
     private static void Wake(AddressSpace space, ulong runTime)
     {
-        space.Lock.EnterReadLock();
+        space.Lock.EnterShared();
         try
         {
             if (!space.IsGone)
@@ -95,7 +95,7 @@ internal sealed unsafe partial class LazyMemory
         }
         finally
         {
-            space.Lock.ExitReadLock();
+            space.Lock.ExitShared();
         }
     }
 }

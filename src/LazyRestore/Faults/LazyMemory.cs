@@ -108,7 +108,7 @@ internal sealed partial class LazyMemory : IDisposable
         _keeper = keeper;
         foreach (AddressSpace space in _spaces.Values)
         {
-            space.Lock.EnterReadLock();
+            space.Lock.EnterShared();
             try
             {
                 if (!space.IsGone)
@@ -119,7 +119,7 @@ internal sealed partial class LazyMemory : IDisposable
             }
             finally
             {
-                space.Lock.ExitReadLock();
+                space.Lock.ExitShared();
             }
         }
 
@@ -193,14 +193,14 @@ internal sealed partial class LazyMemory : IDisposable
 
     private static bool HasExited(AddressSpace space)
     {
-        space.Lock.EnterReadLock();
+        space.Lock.EnterShared();
         try
         {
             return !space.IsGone && !space.Uffd.IsAlive;
         }
         finally
         {
-            space.Lock.ExitReadLock();
+            space.Lock.ExitShared();
         }
     }
 
@@ -262,7 +262,7 @@ internal sealed partial class LazyMemory : IDisposable
     /// <summary>Closes its descriptor. Returns the pages it was owed; null when another thread was first.</summary>
     private long? Release(AddressSpace space)
     {
-        space.Lock.EnterWriteLock();
+        space.Lock.EnterExclusive();
         try
         {
             if (space.IsGone)
@@ -279,7 +279,7 @@ internal sealed partial class LazyMemory : IDisposable
         }
         finally
         {
-            space.Lock.ExitWriteLock();
+            space.Lock.ExitExclusive();
         }
     }
 

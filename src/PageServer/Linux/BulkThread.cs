@@ -2,7 +2,7 @@ namespace PostCopy.Linux;
 
 /// <summary>
 /// The priority of a thread that moves pages in bulk: behind everything else while CRIU lets the tasks go, which is downtime, and from then on what
-/// <see cref="FaultPriority.TryShortenSlices"/> gives.
+/// <see cref="FaultPriority.TryLengthenSlices"/> gives.
 /// </summary>
 /// <remarks>Not being permitted to change it is no error.</remarks>
 internal sealed class BulkThread(bool installs)
@@ -17,7 +17,7 @@ internal sealed class BulkThread(bool installs)
         lock (_lock)
         {
             _thread = FaultPriority.Thread;
-            _ = _tasksRun ? FaultPriority.TryShortenSlices(installs) : FaultPriority.TryLower();
+            _ = _tasksRun ? FaultPriority.TryLengthenSlices(installs) : FaultPriority.TryLower();
         }
     }
 
@@ -39,7 +39,7 @@ internal sealed class BulkThread(bool installs)
             _tasksRun = true;
             if (_thread != 0)
             {
-                _ = FaultPriority.TryShortenSlices(installs, _thread);
+                _ = FaultPriority.TryLengthenSlices(installs, _thread);
             }
         }
     }

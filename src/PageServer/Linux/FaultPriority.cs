@@ -14,8 +14,8 @@ internal static unsafe partial class FaultPriority
     /// <summary>Behind ordinary work, a tenth of its share where both want a CPU.</summary>
     private const int NiceOfBackground = 10;
 
-    /// <summary>The shortest that the kernel grants (sched(7)). Its own are some milliseconds long: a hundred times what a fault takes.</summary>
-    private const ulong BulkSliceNs = 100_000;
+    /// <summary>Several times the kernel's own, which are some 3 ms at most.</summary>
+    private const ulong BulkSliceNs = 10_000_000;
 
     private static readonly nint SYS_sched_setattr = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 274 : 314;
     private static readonly nint SYS_gettid = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 178 : 186;
@@ -32,13 +32,15 @@ internal static unsafe partial class FaultPriority
     public static bool TryRaise() => setpriority(which: 0, who: 0, Nice) == 0;
 
     /// <summary>
-    /// Gives the calling thread, which moves pages in bulk, its share of a CPU in many short slices: a task whose page has come, and that is woken on
-    /// a CPU where this thread runs, then waits for the end of a short one.
+    /// Gives the calling thread, which moves pages in bulk, its share of a CPU in long slices. Whoever is woken and asks for a shorter one, as a task whose
+    /// page has come and every thread on a fault's way do, then takes the CPU from it at once. With short slices of its own this thread would be the
+    /// one to go first, to the scheduler's next tick, which may be 4 ms away.
     /// </summary>
     /// <param name="installs">Raise it too, as <see cref="TryRaise"/> does.</param>
     /// <param name="thread">Another thread of this process; 0 for the calling one.</param>
-    /// <remarks>sched_setattr(2) with a runtime, which EEVDF takes for the length of a slice since Linux 6.12; older kernels take no notice.</remarks>
-    public static bool TryShortenSlices(bool installs, int thread = 0)
+    /// <remarks>sched_setattr(2) with a runtime, which EEVDF takes for the length of a slice since Linux 6.12, and since then a shorter one that is woken
+    /// ends a longer one (PREEMPT_SHORT); older kernels take no notice.</remarks>
+    public static bool TryLengthenSlices(bool installs, int thread = 0)
     {
         SchedAttr attr = new() { Size = (uint)sizeof(SchedAttr), Nice = installs ? Nice : 0, RuntimeNs = BulkSliceNs };
         return syscall(SYS_sched_setattr, thread, &attr, flags: 0) == 0;
