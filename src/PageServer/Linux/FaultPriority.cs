@@ -14,8 +14,8 @@ internal static unsafe partial class FaultPriority
     /// <summary>Behind ordinary work, a tenth of its share where both want a CPU.</summary>
     private const int NiceOfBackground = 10;
 
-    /// <summary>Several times the kernel's own, which are some 3 ms at most.</summary>
-    private const ulong BulkSliceNs = 10_000_000;
+    /// <summary>The longest that the kernel grants (sched(7)); its own are some 3 ms at most. 10 ms was measured too: tails are longer with it.</summary>
+    private const ulong BulkSliceNs = 100_000_000;
 
     private static readonly nint SYS_sched_setattr = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 274 : 314;
     private static readonly nint SYS_gettid = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 178 : 186;
