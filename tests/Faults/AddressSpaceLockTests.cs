@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using PostCopy.Faults;
 using PostCopy.Linux;
 
@@ -9,8 +8,8 @@ public sealed class AddressSpaceLockTests
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
-    /// <summary>How proc_pid_syscall(5) begins in futex(2).</summary>
-    private static readonly string FutexCall = RuntimeInformation.ProcessArchitecture == System.Runtime.InteropServices.Architecture.Arm64 ? "98 " : "202 ";
+    /// <summary>In the value that futex(2) compares: somebody wants the lock exclusively. No lock of the runtime has such values.</summary>
+    private const int ExclusiveWanted = 1 << 29;
 
     private readonly AddressSpaceLock _lock = new();
 
@@ -108,7 +107,7 @@ public sealed class AddressSpaceLockTests
     private static Task Run(Action action) =>
         Task.Factory.StartNew(action, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
-    /// <summary>Returns when the action sleeps in the kernel.</summary>
+    /// <summary>Returns when the action sleeps in the lock.</summary>
     private static Task RunAsleep(Action action)
     {
         int thread = 0;
@@ -117,8 +116,15 @@ public sealed class AddressSpaceLockTests
             Volatile.Write(ref thread, FaultPriority.Thread);
             action();
         });
-        Assert.True(SpinWait.SpinUntil(
-            () => Volatile.Read(ref thread) != 0 && File.ReadAllText($"/proc/self/task/{thread}/syscall").StartsWith(FutexCall, StringComparison.Ordinal), Patience));
+        Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref thread) is var id and not 0 && SleepsInLock(id), Patience));
         return task;
+    }
+
+    /// <summary>proc_pid_syscall(5): the number of the call, its six arguments, and two pointers; or one word if it is in none.</summary>
+    private static bool SleepsInLock(int thread)
+    {
+        const string FutexWaitPrivate = "0x80";
+        string[] words = File.ReadAllText($"/proc/self/task/{thread}/syscall").Split(' ');
+        return words.Length > 3 && words[2] == FutexWaitPrivate && (Convert.ToUInt64(words[3], 16) & ExclusiveWanted) != 0;
     }
 }
