@@ -8,7 +8,7 @@ namespace PostCopy.Faults;
 /// shared. Not recursive, and a thread lets go what it took itself.
 /// </summary>
 /// <remarks>
-/// A thread that must wait looks on for some microseconds, as long as it takes to install a slice, and then sleeps. It never yields its CPU, as
+/// A thread that must wait looks on for some microseconds, about half of what a slice takes to install, and then sleeps. It never yields its CPU, as
 /// <see cref="ReaderWriterLockSlim"/> does some twenty times: what gets it then is a thread that pushes pages, and has it until the next tick of the
 /// scheduler, while a task waits for a page that nobody asks for.
 /// </remarks>

@@ -15,12 +15,12 @@ internal sealed unsafe partial class Futex
 
     private static readonly nint SYS_futex = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 98 : 202;
 
-    /// <summary>The kernel knows the word by its address, so it must not move; it has its cache line for itself.</summary>
+    /// <summary>The kernel knows the word by its address, so it must not move; in the middle of 128 bytes it has its cache line of 64 for itself.</summary>
     private readonly int[] _memory = GC.AllocateArray<int>(32, pinned: true);
 
     private readonly int* _word;
 
-    internal Futex() => _word = (int*)Marshal.UnsafeAddrOfPinnedArrayElement(_memory, 8);
+    internal Futex() => _word = (int*)Marshal.UnsafeAddrOfPinnedArrayElement(_memory, 16);
 
     /// <summary>The word.</summary>
     internal ref int Word => ref *_word;
