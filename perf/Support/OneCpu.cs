@@ -22,7 +22,7 @@ internal sealed unsafe partial class OneCpu : IDisposable
     {
         // Those there are: .NET gives a new one all CPUs.
         int[] threads = [.. Directory.GetDirectories("/proc/self/task").Select(static path => int.Parse(Path.GetFileName(path), CultureInfo.InvariantCulture)), program.Pid];
-        OneCpu held = new([.. threads.Select(static thread => (thread, Get(thread)))]);
+        OneCpu held = new([.. from thread in threads let mask = Get(thread) where mask is not null select (thread, mask)]);
         ulong[] first = new ulong[MaskWords];
         int word = Array.FindIndex(held._before[0].Mask, static word => word != 0);
         first[word] = held._before[0].Mask[word] & (~held._before[0].Mask[word] + 1);
@@ -32,12 +32,13 @@ internal sealed unsafe partial class OneCpu : IDisposable
 
     public void Dispose() => Array.ForEach(_before, static thread => Set(thread.Thread, thread.Mask));
 
-    private static ulong[] Get(int thread)
+    /// <summary>Null for a thread that has ended meanwhile.</summary>
+    private static ulong[]? Get(int thread)
     {
         ulong[] mask = new ulong[MaskWords];
         fixed (ulong* words = mask)
         {
-            return sched_getaffinity(thread, MaskWords * sizeof(ulong), words) == 0 ? mask : throw LinuxException.Last("sched_getaffinity");
+            return Succeeded("sched_getaffinity", sched_getaffinity(thread, MaskWords * sizeof(ulong), words)) ? mask : null;
         }
     }
 
@@ -45,11 +46,20 @@ internal sealed unsafe partial class OneCpu : IDisposable
     {
         fixed (ulong* words = mask)
         {
-            if (sched_setaffinity(thread, MaskWords * sizeof(ulong), words) != 0)
-            {
-                throw LinuxException.Last("sched_setaffinity");
-            }
+            _ = Succeeded("sched_setaffinity", sched_setaffinity(thread, MaskWords * sizeof(ulong), words));
         }
+    }
+
+    /// <summary>False for a thread that is no more: the runtime ends those of its pool as it likes.</summary>
+    private static bool Succeeded(string call, int result)
+    {
+        if (result == 0)
+        {
+            return true;
+        }
+
+        LinuxException exception = LinuxException.Last(call);
+        return exception.Errno == Errno.ESRCH ? false : throw exception;
     }
 
     [LibraryImport("libc", SetLastError = true)]
