@@ -110,7 +110,11 @@ internal sealed class PreCopyComparison(bool quick)
         await using Lab lab = await UpAsync(megabits);
         Walker walker = await Walker.StartAsync(lab, lab["a"], _mebibytes);
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
-        Moved moved = await MeasureAsync(lab, agent, walker.Container, options, async () => (await walker.StatsAsync()) is var stats ? stats.Reads + stats.Writes : 0);
+        Moved moved = await MeasureAsync(lab, agent, walker.Container, options, async () =>
+        {
+            WalkerStats stats = await walker.StatsAsync();
+            return new Count(Stopwatch.GetElapsedTime(0), stats.Reads + stats.Writes);
+        });
         await walker.VerifyAsync();
         await walker.Container.RemoveFromAsync(lab["b"]);
         return moved;
@@ -126,7 +130,7 @@ internal sealed class PreCopyComparison(bool quick)
         await lab["a"].RunAsync("redis-cli", "DEBUG", "POPULATE", $"{keys}", "key", "1000");
         await using RunningCommand writer = lab["client"].Start(
             "dotnet", typeof(PreCopyComparison).Assembly.Location, "redis-writer", $"{keys}", $"{WritesPerSecond}", $"{lab["a"].Address}:6379", $"{lab["b"].Address}:6379");
-        await writer.WaitForOutputAsync(static command => Answered(command) > WritesPerSecond, TimeSpan.FromSeconds(20));
+        await writer.WaitForOutputAsync(static command => Answered(command).Done > WritesPerSecond, TimeSpan.FromSeconds(20));
         // The writer connects anew: the host that Redis is on has another address.
         string criu = $"{lab.Shared}/criu.conf";
         await File.WriteAllTextAsync(criu, "tcp-close\n");
@@ -137,8 +141,12 @@ internal sealed class PreCopyComparison(bool quick)
     }
 
     /// <summary>The last whole line of the writer's.</summary>
-    private static long Answered(RunningCommand writer) =>
-        writer.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries) is [.., var last] ? long.Parse(last, CultureInfo.InvariantCulture) : 0;
+    private static Count Answered(RunningCommand writer)
+    {
+        string line = writer.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault("0 0");
+        long[] last = [.. line.Split(' ').Select(static word => long.Parse(word, CultureInfo.InvariantCulture))];
+        return new Count(TimeSpan.FromMicroseconds(last[0]), last[1]);
+    }
 
     private static async Task<Lab> UpAsync(int? megabits)
     {
@@ -151,9 +159,9 @@ internal sealed class PreCopyComparison(bool quick)
         return lab;
     }
 
-    private async Task<Moved> MeasureAsync(Lab lab, RunningAgent agent, Container container, string[] options, Func<Task<long>> work)
+    private async Task<Moved> MeasureAsync(Lab lab, RunningAgent agent, Container container, string[] options, Func<Task<Count>> work)
     {
-        ConcurrentQueue<(TimeSpan At, long Done)> samples = [];
+        ConcurrentQueue<(TimeSpan At, Count Work)> samples = [];
         TimeSpan resumed = TimeSpan.MaxValue;
         double before = 0;
         using CancellationTokenSource stop = new();
@@ -183,18 +191,17 @@ internal sealed class PreCopyComparison(bool quick)
 
         double Speed(TimeSpan from, TimeSpan to)
         {
-            (TimeSpan At, long Done)[] within = [.. samples.Where(sample => sample.At >= from && sample.At <= to)];
-            return within.Length < 2 ? 0 : (within[^1].Done - within[0].Done) / (within[^1].At - within[0].At).TotalSeconds;
+            (TimeSpan At, Count Work)[] within = [.. samples.Where(sample => sample.At >= from && sample.At <= to)];
+            return within.Length < 2 ? 0 : within[^1].Work.PerSecondSince(within[0].Work);
         }
 
         double BackAfter()
         {
             int row = 0;
-            (TimeSpan At, long Done)[] taken = [.. samples.Where(sample => sample.At >= resumed)];
+            (TimeSpan At, Count Work)[] taken = [.. samples.Where(sample => sample.At >= resumed)];
             for (int i = 1; i < taken.Length; i++)
             {
-                double speed = (taken[i].Done - taken[i - 1].Done) / (taken[i].At - taken[i - 1].At).TotalSeconds;
-                row = speed >= before * NearlyAll ? row + 1 : 0;
+                row = taken[i].Work.PerSecondSince(taken[i - 1].Work) >= before * NearlyAll ? row + 1 : 0;
                 if (row == WindowsInARow)
                 {
                     return (taken[i - WindowsInARow].At - resumed).TotalMilliseconds;
@@ -203,6 +210,13 @@ internal sealed class PreCopyComparison(bool quick)
 
             return double.PositiveInfinity;
         }
+    }
+
+    /// <summary>What a program has done, as of a time on the clock of whoever counts: when the count was read says less, and a writer's comes a tenth of a window at a time.</summary>
+    private readonly record struct Count(TimeSpan At, long Done)
+    {
+        /// <summary>0 when there is no later word.</summary>
+        public double PerSecondSince(Count earlier) => At > earlier.At ? (Done - earlier.Done) / (At - earlier.At).TotalSeconds : 0;
     }
 
     private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
