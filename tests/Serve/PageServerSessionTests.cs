@@ -209,6 +209,21 @@ public sealed class PageServerSessionTests
         await Assert.ThrowsAsync<SocketException>(() => serving.WaitAsync(Peer.Patience));
     }
 
+    [Fact]
+    public async Task Pushed_pages_that_lie_alone_share_their_sends()
+    {
+        const int Pages = 200;
+        PushPlan plan = new(new UnsentPages([new(First, [.. Enumerable.Range(0, Pages).Select(static i => new PageRange(0x10_0000 + ((ulong)i * 0x2000), 1))])]), new SequentialPolicy());
+        Pipe push = new(new PipeOptions(pauseWriterThreshold: 0));
+        CountingWriter output = new(push.Writer);
+        await new PageServerSession(new InMemoryPages(), plan).PushAsync(output, CancellationToken.None).WaitAsync(Peer.Patience);
+
+        Dictionary<(ImagePid, ulong), int> pushed = [];
+        Assert.Equal((ulong)Pages, await ReadPushAsync(push.Reader, pushed));
+        Assert.Equal(Pages, pushed.Count);
+        Assert.InRange(output.Flushes, 2, (Pages * (PageSize.Bytes + PagesFrame.PrefixBytes) / (64 << 10)) + 1);
+    }
+
     private static PageServerSession Make(out PushPlan plan, ulong unreadable = ulong.MaxValue)
     {
         plan = new PushPlan(new UnsentPages([new(First, FirstRanges), new(Second, SecondRanges)]), new SequentialPolicy());
@@ -311,5 +326,26 @@ public sealed class PageServerSessionTests
         public void Dispose() => _requests.Writer.Complete();
 
         private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
+    }
+
+    private sealed class CountingWriter(PipeWriter inner) : PipeWriter
+    {
+        public int Flushes { get; private set; }
+
+        public override void Advance(int bytes) => inner.Advance(bytes);
+
+        public override Memory<byte> GetMemory(int sizeHint = 0) => inner.GetMemory(sizeHint);
+
+        public override Span<byte> GetSpan(int sizeHint = 0) => inner.GetSpan(sizeHint);
+
+        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
+        {
+            Flushes++;
+            return inner.FlushAsync(cancellationToken);
+        }
+
+        public override void CancelPendingFlush() => inner.CancelPendingFlush();
+
+        public override void Complete(Exception? exception = null) => inner.Complete(exception);
     }
 }

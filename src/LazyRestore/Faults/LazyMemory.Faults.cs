@@ -101,11 +101,21 @@ internal sealed partial class LazyMemory
 
         // Nobody else reads events, so no owed page can have come to an address since the lock was let go.
         long now = Stopwatch.GetTimestamp();
+        bool around = false;
         for (int i = 0; i < count; i++)
         {
             if (_events[i].Kind == UffdEventKind.PageFault)
             {
-                Resolve(space, PageSize.AlignDown(_events[i].FaultAddress), now);
+                around |= Resolve(space, PageSize.AlignDown(_events[i].FaultAddress), now);
+            }
+        }
+
+        // When everybody who waited has been seen to.
+        for (int i = 0; around && i < count; i++)
+        {
+            if (_events[i].Kind == UffdEventKind.PageFault)
+            {
+                FillAround(space, PageSize.AlignDown(_events[i].FaultAddress));
             }
         }
 
@@ -164,19 +174,29 @@ internal sealed partial class LazyMemory
         return id;
     }
 
-    private void Resolve(AddressSpace space, ulong address, long timestamp)
+    /// <summary>True when the page was here already.</summary>
+    private bool Resolve(AddressSpace space, ulong address, long timestamp)
     {
         if (!space.Owed.TryFind(address, out OwedRun page))
         {
             FillFirstTouch(space, address);
+            return false;
         }
-        else if (!TryServeLocally(space, page) && !space.Process.Requested[page.Index])
+
+        if (TryServeLocally(space, page))
+        {
+            return true;
+        }
+
+        if (!space.Process.Requested[page.Index])
         {
             // No other thread sets one of these bits; whoever sees it may look for the fault.
             _pendingFaults.Started(space.Process, page.Index, timestamp);
             space.Process.Requested.TrySet(page.Index);
             _requester.Request(space.Process.Pid, new PageRange(page.DumpTime, 1));
         }
+
+        return false;
     }
 
     /// <summary>

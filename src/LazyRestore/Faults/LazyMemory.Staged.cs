@@ -9,8 +9,8 @@ namespace PostCopy.Faults;
 /// </content>
 internal sealed unsafe partial class LazyMemory
 {
-    /// <summary>Pages put in place with the one that a task waits for: at 0.85 us each, that costs less than a second fault.</summary>
-    private const int StagedFaultAround = 16;
+    /// <summary>Pages put in place behind the one that a task waited for: at 0.85 us each, that costs less than a second fault.</summary>
+    private const int StagedFaultAround = 15;
 
     private volatile IStagedPages? _staged;
 
@@ -31,7 +31,7 @@ internal sealed unsafe partial class LazyMemory
     /// </summary>
     private bool TryServeLocally(AddressSpace space, OwedRun page)
     {
-        if (_staged is not { } staged || !staged.TryBorrow(space.Process.Pid, page.DumpTime, StagedFaultAround, out BorrowedPages borrowed))
+        if (_staged is not { } staged || !staged.TryBorrow(space.Process.Pid, page.DumpTime, 1, out BorrowedPages borrowed))
         {
             return false;
         }
@@ -39,12 +39,10 @@ internal sealed unsafe partial class LazyMemory
         Errno errno;
         try
         {
-            Filling filling = borrowed.Bytes is null ? Filling.StagedZeroes : Filling.StagedBytes;
-            errno = InstallBorrowed(space, page, borrowed, borrowed.Count, filling);
-            if (errno == Errno.ENOENT && borrowed.Count > 1)
+            bool owed = InstallBorrowed(space, page.DumpTime, borrowed, out OwedRun slice, out errno);
+            if (!owed || errno != Errno.None || slice.DumpTime != page.DumpTime)
             {
-                // They reach over the end of the mapping, and then nothing is done at all.
-                errno = InstallBorrowed(space, page, borrowed, 1, filling);
+                Wake(space, page.RunTime);
             }
         }
         finally
@@ -65,22 +63,38 @@ internal sealed unsafe partial class LazyMemory
         else if (AddressSpace.MeansGone(errno))
         {
             Retire(space);
-            return true;
         }
 
         return true;
     }
 
-    private Errno InstallBorrowed(AddressSpace space, OwedRun page, in BorrowedPages borrowed, int count, Filling filling)
+    /// <summary>
+    /// Behind a page that was served from here: those that follow it are likely to be missed next. Nobody waits for them, so one that cannot be put in place, as where
+    /// they reach over the end of the mapping, is left to whoever does.
+    /// </summary>
+    private void FillAround(AddressSpace space, ulong address)
     {
-        bool owed = InstallSlice(space, page.DumpTime, new PageRange(page.DumpTime, (ulong)count), count, borrowed.Bytes, filling, out OwedRun slice, out Errno errno);
-        if (!owed || errno != Errno.None || slice.DumpTime != page.DumpTime)
+        if (!space.Owed.TryFind(address + PageSize.ToBytes(1), out OwedRun next)
+            || !_staged!.TryBorrow(space.Process.Pid, next.DumpTime, StagedFaultAround, out BorrowedPages borrowed))
         {
-            Wake(space, page.RunTime);
+            return;
         }
 
-        return errno;
+        try
+        {
+            InstallBorrowed(space, next.DumpTime, borrowed, out _, out _);
+        }
+        finally
+        {
+            _staged.Return(borrowed);
+        }
+
+        CompleteWhenDrained();
     }
+
+    private bool InstallBorrowed(AddressSpace space, ulong dumpTime, in BorrowedPages borrowed, out OwedRun slice, out Errno errno) => InstallSlice(
+        space, dumpTime, new PageRange(dumpTime, (ulong)borrowed.Count), borrowed.Count, borrowed.Bytes,
+        borrowed.Bytes is null ? Filling.StagedZeroes : Filling.StagedBytes, out slice, out errno);
 
     /// <summary>With the lock, so that no other thread closes the descriptor meanwhile.</summary>
     private static void Wake(AddressSpace space, ulong runTime)

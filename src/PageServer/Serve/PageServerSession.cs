@@ -16,10 +16,10 @@ namespace PostCopy.Serve;
 internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool checksums = false)
 {
     /// <summary>
-    /// Bytes of answers that may wait for those to the next requests: enough for some pages to share one send, little enough that a peer that asks
-    /// for everything at once costs no more memory than this and one frame.
+    /// Bytes that may wait for those of the next frames: enough for some pages to share one send, which costs more than reading a page that lies alone; little
+    /// enough that a peer that asks for everything at once costs no more memory than this and one frame.
     /// </summary>
-    private const int MaxUnsentAnswerBytes = 64 << 10;
+    private const int MaxUnsentBytes = 64 << 10;
 
     /// <summary>A pushed frame, its checksum included, fits into one block of the pipe.</summary>
     private readonly int _pagesPerPush = ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0);
@@ -73,7 +73,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
                         throw new ProtocolException(WireErrorCode.ProtocolViolation, $"a {header.Kind} frame has no place on the demand lane");
                 }
 
-                if (unsent > MaxUnsentAnswerBytes)
+                if (unsent > MaxUnsentBytes)
                 {
                     await lane.Output.FlushAsync(cancellation).ConfigureAwait(false);
                     unsent = 0;
@@ -96,6 +96,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     {
         ulong sequence = 0;
         ulong requests = 0;
+        int unsent = 0;
         // Faults are to be expected right behind the restore.
         int shortFrames = ShortFramesBehindFault;
         while (true)
@@ -108,18 +109,20 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
                 break;
             }
 
-            WritePages(output, ++sequence, pid, run);
+            unsent += WritePages(output, ++sequence, pid, run);
             Interlocked.Exchange(ref _pushedFrames, sequence);
             Interlocked.Add(ref _pushedPages, run.PageCount);
-            FlushResult flushed = await output.FlushAsync(cancellation).ConfigureAwait(false);
-            if (flushed.IsCompleted)
+            if (unsent <= MaxUnsentBytes)
             {
-                throw new IOException("the destination closed the push lane before all pages were sent");
+                continue;
             }
+
+            await SendAsync(output, cancellation).ConfigureAwait(false);
+            unsent = 0;
         }
 
         FrameWriter.WriteEmpty(output, FrameKind.PushDone, sequence);
-        await output.FlushAsync(cancellation).ConfigureAwait(false);
+        await SendAsync(output, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Reads the destination's acknowledgements of pushed frames until it closes the lane.</summary>
@@ -153,6 +156,15 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
             {
                 return;
             }
+        }
+    }
+
+    private static async ValueTask SendAsync(PipeWriter push, CancellationToken cancellation)
+    {
+        FlushResult flushed = await push.FlushAsync(cancellation).ConfigureAwait(false);
+        if (flushed.IsCompleted)
+        {
+            throw new IOException("the destination closed the push lane before all pages were sent");
         }
     }
 
