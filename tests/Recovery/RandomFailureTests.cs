@@ -11,7 +11,8 @@ namespace PostCopy.Tests.Recovery;
 [Collection(EndToEndCollection.Name)]
 public sealed class RandomFailureTests(ITestOutputHelper output)
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
+    /// <summary>Longer than a step's deadline: a CRIU whose tasks were stopped under it may hang, and that is when it is given up.</summary>
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(180);
 
     /// <summary>What can be done to whom: the host, the signal, the pattern of the command line.</summary>
     private static readonly Failure[] Failures =
