@@ -49,7 +49,7 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
     public void Staged_pages_come_with_those_behind_them_and_nobody_is_asked(string scenario, int threads)
     {
         using Migration migration = new(program, scenario, pages: 4096, owedEnd: 4096, threads);
-        using PatternStaged staged = new(migration.Task.Start, owedEnd: 4096);
+        PatternStaged staged = new(migration.Task.Start, owedEnd: 4096);
         migration.Memory.UseStaged(staged);
         migration.RunToTheEnd();
         FaultCounters counters = migration.Memory.Counters;
@@ -63,11 +63,9 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
     public void Staged_pages_come_by_faults_and_behind_them_whatever_the_task_does_meanwhile(string scenario)
     {
         using Migration migration = new(program, scenario, pages: 4096, owedEnd: 4096);
-        using PatternStaged staged = new(migration.Task.Start, owedEnd: 4096);
+        PatternStaged staged = new(migration.Task.Start, owedEnd: 4096);
         migration.Memory.UseStaged(staged);
-        Thread installer = new(() => staged.InstallAll(migration.Memory, Pid, Breath));
-        installer.Start();
-        migration.RunToTheEnd(installer);
+        migration.RunToTheEnd(migration.Source.InstallStaged(migration.Memory, Pid, staged, Breath));
         FaultCounters counters = migration.Memory.Counters;
         Assert.Equal((0, 0L, 0L), (migration.Source.RequestCount, counters.InstalledByDemand, counters.InstalledByPush));
     }

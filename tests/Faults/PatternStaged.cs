@@ -4,20 +4,21 @@ using PostCopy.Memory;
 
 namespace PostCopy.Tests.Faults;
 
-/// <summary>Every owed page of a <see cref="FaultingTask"/>, staged.</summary>
-internal sealed unsafe class PatternStaged : IStagedPages, IDisposable
+/// <summary>Every owed page of a <see cref="FaultingTask"/>, staged. Its memory is there for as long as anybody may still lend from it, so nobody frees it.</summary>
+internal sealed unsafe class PatternStaged : IStagedPages
 {
     private readonly ulong _start;
     private readonly ulong _owedEnd;
+    private readonly byte[] _memory;
     private readonly byte* _bytes;
 
     public PatternStaged(ulong start, ulong owedEnd)
     {
         _start = start;
         _owedEnd = owedEnd;
-        int bytes = (int)PageSize.ToBytes(owedEnd);
-        _bytes = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, (nuint)PageSize.Bytes);
-        Pattern.Fill(start, new PageRange(start, owedEnd), new Span<byte>(_bytes, bytes));
+        _memory = GC.AllocateUninitializedArray<byte>((int)PageSize.ToBytes(owedEnd), pinned: true);
+        _bytes = (byte*)Marshal.UnsafeAddrOfPinnedArrayElement(_memory, 0);
+        Pattern.Fill(start, new PageRange(start, owedEnd), _memory);
     }
 
     /// <summary>As many as are alike: owed, and all of them zero or none.</summary>
@@ -54,6 +55,4 @@ internal sealed unsafe class PatternStaged : IStagedPages, IDisposable
             }
         }
     }
-
-    public void Dispose() => NativeMemory.AlignedFree(_bytes);
 }

@@ -57,6 +57,9 @@ internal sealed unsafe class Source(ulong regionStart) : IPageRequester, IDispos
         NativeMemory.Free(buffer);
     });
 
+    /// <summary>Puts all of it in place from here, with a rest between a few pages and the next.</summary>
+    public Thread InstallStaged(LazyMemory memory, ImagePid pid, PatternStaged staged, TimeSpan rest) => Start("staged", () => staged.InstallAll(memory, pid, rest));
+
     public void AssertNoErrors() => Assert.Empty(_errors);
 
     public void Dispose()

@@ -110,12 +110,16 @@ internal sealed partial class LazyMemory
             }
         }
 
-        // When everybody who waited has been seen to.
-        for (int i = 0; around && i < count; i++)
+        if (around)
         {
-            if (_events[i].Kind == UffdEventKind.PageFault)
+            // Everybody who waits has been seen to, with this those as well who wait for the source.
+            _requester.Flush();
+            for (int i = 0; i < count; i++)
             {
-                FillAround(space, PageSize.AlignDown(_events[i].FaultAddress));
+                if (_events[i].Kind == UffdEventKind.PageFault)
+                {
+                    FillAround(space, PageSize.AlignDown(_events[i].FaultAddress));
+                }
             }
         }
 
