@@ -1,5 +1,6 @@
 using System.CommandLine;
 using PostCopy.Commands;
+using PostCopy.Display;
 
 namespace PostCopy;
 
@@ -18,8 +19,8 @@ internal static class Program
               on the source         postcopy check --to ADDR:PORT
                                     postcopy migrate runc ID --to ADDR:PORT
 
-            Exit codes say where the container is: 0 moved; 2 usage; 3 this host or pair of hosts cannot; 10 rolled back, it runs on the source;
-            20 handed off, pages still owed; 30 lost.
+            Exit codes of migrate, and of abort on the source, say where the container is: 0 moved; 2 usage, not touched; 3 this host or pair of
+            hosts cannot, not touched; 10 it runs on the source; 20 handed off, pages still owed; 30 lost.
             """)
         {
             CheckCommand.Create(),
@@ -37,8 +38,17 @@ internal static class Program
 
         ParseResult parsed = root.Parse(args);
         // Signals are handled where the work is done: a migration that is interrupted has something to roll back first.
-        InvocationConfiguration configuration = new() { ProcessTerminationTimeout = null };
-        int exitCode = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
-        return parsed.Errors.Count > 0 ? ExitCodes.Usage : exitCode;
+        InvocationConfiguration configuration = new() { ProcessTerminationTimeout = null, EnableDefaultExceptionHandler = false };
+        try
+        {
+            int exitCode = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
+            return parsed.Errors.Count > 0 ? ExitCodes.Usage : exitCode;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Not for migrate: whoever may have touched a container says where it is.
+            Complaint.Write(e.Message);
+            return ExitCodes.CannotHere;
+        }
     }
 }

@@ -57,13 +57,13 @@ public class HostCheckReportTests
     [InlineData("""{"items":[]}""", "0 items")]
     [InlineData("""{"items":[null]}""", "an item is null")]
     [InlineData("""{"items":[{}]}""", "id of item 0")]
-    [InlineData("""{"items":[{"id":"Bad Id","tried":"t","neededBy":"Both","result":"Ok","found":"f"}]}""", "id of item 0")]
-    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"Both","result":"Great","found":"f"}]}""", "not valid")]
-    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"Both","result":7,"found":"f"}]}""", "unknown result")]
-    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":8,"result":"Ok","found":"f"}]}""", "unknown result or side")]
-    [InlineData("""{"items":[{"id":"a","neededBy":"Both","result":"Ok","found":"f"}]}""", "tried")]
-    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"Both","result":"Ok","found":"\u001b[2Jhidden"}]}""", "control characters")]
-    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"Both","result":"Missing","found":"f"}]}""", "consequence")]
+    [InlineData("""{"items":[{"id":"Bad Id","tried":"t","neededBy":"both","result":"ok","found":"f"}]}""", "id of item 0")]
+    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"both","result":"Great","found":"f"}]}""", "not valid")]
+    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"both","result":7,"found":"f"}]}""", "unknown result")]
+    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":8,"result":"ok","found":"f"}]}""", "unknown result or side")]
+    [InlineData("""{"items":[{"id":"a","neededBy":"both","result":"ok","found":"f"}]}""", "tried")]
+    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"both","result":"ok","found":"\u001b[2Jhidden"}]}""", "control characters")]
+    [InlineData("""{"items":[{"id":"a","tried":"t","neededBy":"both","result":"missing","found":"f"}]}""", "consequence")]
     public void What_is_no_report_is_refused_with_a_reason(string json, string reason) =>
         Assert.Contains(reason, Assert.Throws<InvalidDataException>(() => Parse(json)).Message, StringComparison.Ordinal);
 

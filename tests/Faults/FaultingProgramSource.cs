@@ -148,7 +148,7 @@ internal static class FaultingProgramSource
                 pthread_join(thread[t], 0);
         }
 
-        static int children;
+        static int children, leash = -1; /* children on it end with it */
 
         static void reap(int options)
         {
@@ -170,6 +170,27 @@ internal static class FaultingProgramSource
                 verify_all(seed, "in a child");
                 _exit(0);
             }
+            children++;
+        }
+
+        /* A child that lacks half of the memory, and lives on. */
+        static void dontfork(void)
+        {
+            int ends[2];
+            if (pipe(ends) || madvise(base, pages / 2 * page, MADV_DONTFORK))
+                die("dontfork: %d", errno);
+            pid_t pid = fork();
+            if (pid < 0)
+                die("fork: %d", errno);
+            if (pid == 0) {
+                char c;
+                close(ends[1]);
+                for (long i = pages / 2; i < pages; i++)
+                    verify(i, "in a child without half of it");
+                _exit(read(ends[0], &c, 1) != 0);
+            }
+            close(ends[0]);
+            leash = ends[1];
             children++;
         }
 
@@ -323,6 +344,8 @@ internal static class FaultingProgramSource
                 run_threads(writer);
             else if (!strcmp(scenario, "forks"))
                 forks(seed, 12);
+            else if (!strcmp(scenario, "dontfork"))
+                dontfork();
             else if (!strcmp(scenario, "chaos"))
                 chaos(seed, 400);
             else if (!strcmp(scenario, "protect"))
@@ -337,6 +360,7 @@ internal static class FaultingProgramSource
             say("done");
             wait_for_go();
             verify_all(seed, "at the end");
+            close(leash);
             reap(0);
             say("ok");
             return 0;

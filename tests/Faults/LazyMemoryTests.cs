@@ -123,6 +123,18 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
         Assert.Equal(13, migration.Kept.Count);
     }
 
+    /// <summary>MADV_DONTFORK: the child is owed nothing there, and nobody fails for it, or waits for long.</summary>
+    [SkippableFact]
+    public void A_child_that_was_not_given_all_mappings_is_in_nobodys_way()
+    {
+        using Migration migration = new(program, "dontfork", pages: 4096, owedEnd: 4096);
+        migration.Task.Go();
+        Assert.True(SpinWait.SpinUntil(() => migration.Memory.Counters.Forks == 1, Patience));
+        migration.Task.Expect("done");
+        migration.FinishAfterDone(migration.PushAll(chunkPages: 8, TimeSpan.Zero));
+        Assert.Equal(migration.OwedCount / 2, migration.Memory.Counters.Dropped);
+    }
+
     [SkippableFact]
     public void Children_and_parent_are_served_by_faults_alone()
     {

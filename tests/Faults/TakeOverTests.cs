@@ -97,7 +97,7 @@ public sealed partial class TakeOverTests(FaultingProgram program) : IClassFixtu
                 journal.BeginBatch(1);
                 journal.Incoming[0] = new UffdEvent { Kind = UffdEventKind.Remove, Start = task.Start, EndExclusive = task.Start + PageSize.ToBytes(8) };
                 journal.Incoming[1] = new UffdEvent { Kind = UffdEventKind.Fork, ForkedDescriptor = 99 };
-                Assert.True(journal.HasPendingFork);
+                Assert.Equal(1, journal.PendingForks);
             }
 
             for (int round = 0; round < 2; round++)
@@ -109,7 +109,7 @@ public sealed partial class TakeOverTests(FaultingProgram program) : IClassFixtu
                 Assert.Equal(round == 0 ? [Pid] : [], lost);
                 Assert.Equal(owed.Sum(static range => (long)range.PageCount) - 8, memory.Counters.Remaining);
                 Assert.Equal(new PageRange(task.Start + PageSize.ToBytes(8), 40), memory.StillOwed(Pid)[0]);
-                Assert.False(journal.HasPendingFork);
+                Assert.Equal(0, journal.PendingForks);
             }
         }
         finally

@@ -48,7 +48,7 @@ internal static class RecoveryTargets
             _ = record.Session;
             Prepare.Parser.ParseFrom(record.Prepare);
         }), typeof(IOException), typeof(InvalidProtocolBufferException)),
-        new("status", [Written(static directory => SessionList.Write(directory, new SessionStatus { Session = "s", Role = "source", Container = "web", State = "HandedOff" }), "status.json")],
+        new("status", [Written(static directory => SessionList.Write(directory, new SessionStatus { Session = "s", Role = "source", Container = "web", State = "handed-off" }), "status.json")],
             bytes => Reread(bytes, "status.json", static directory => Assert.Single(SessionList.Read(Path.GetDirectoryName(directory)!))), typeof(IOException)),
         new("journal", [Journal()], Recover, typeof(InvalidDataException)),
         new("keeper", [[(byte)'e', 0, 0, 0, 0]], TakeOver, typeof(IOException), typeof(SocketException)),
@@ -115,7 +115,7 @@ internal static class RecoveryTargets
             }
 
             using EventJournal journal = EventJournal.Open(path);
-            _ = journal.HasPendingFork;
+            _ = journal.PendingForks;
             using LazyMemory memory = new(All7, new DemandLane(), new NoKeeper(), NullLogger.Instance, journal);
             memory.Recover(new Dictionary<int, Userfaultfd>());
         }

@@ -74,7 +74,7 @@ public sealed class AgentRestartTests
         await using (Migration migration = Migration.Start(scene.Lab, scene.Lab["a"], second.Container.Id, scene.Agent.Endpoint, scene.Agent.TokenFile))
         {
             await migration.WaitUntilItDrainsAsync();
-            Assert.All(await scene.StatusAsync("b"), static session => Assert.Equal("Running", session.GetProperty("state").GetString()));
+            Assert.All(await scene.StatusAsync("b"), static session => Assert.Equal("running", session.GetProperty("state").GetString()));
             Assert.Equal(2, (await scene.StatusAsync("b")).Length);
             await scene.KillAgentAsync();
             await scene.RestartAgentAsync();

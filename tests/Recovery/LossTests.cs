@@ -131,7 +131,7 @@ public sealed class LossTests
         scene.Walker.AssertNothingBadWasSeen();
         JsonElement session = default;
         await Condition.WaitAsync(
-            () => (session = Assert.Single(scene.StatusAsync("b").GetAwaiter().GetResult())).GetProperty("state").GetString() == "Complete", Limit, "nothing to be owed any more");
+            () => (session = Assert.Single(scene.StatusAsync("b").GetAwaiter().GetResult())).GetProperty("state").GetString() == "complete", Limit, "nothing to be owed any more");
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session.GetProperty("session").GetString()!);
         await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session to be put away");
         await scene.Walker.Container.RemoveFromAsync(scene.Lab["b"]);

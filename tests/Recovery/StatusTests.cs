@@ -25,7 +25,7 @@ public sealed class StatusTests
         Status here = await SingleAsync(scene, "a");
         Status there = await SingleAsync(scene, "b");
         Assert.Equal(("source", "walker", scene.Agent.Endpoint, "Restoring", ""), (here.Role, here.Container, here.Peer, here.State, here.WaitsFor));
-        Assert.Equal(("destination", "walker", "Building", ""), (there.Role, there.Container, there.State, there.WaitsFor));
+        Assert.Equal(("destination", "walker", "building", ""), (there.Role, there.Container, there.State, there.WaitsFor));
         Assert.Equal(here.Session, there.Session);
         Assert.True(here.Pid > 0 && there.Pid > 0 && here.PagesTotal > 0 && here.PagesOwed == here.PagesTotal && here.Since > DateTimeOffset.UtcNow.AddHours(-1), $"{here}");
 
@@ -52,7 +52,7 @@ public sealed class StatusTests
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
         Status here = await SingleAsync(scene, "a");
-        Assert.Equal(("HandedOff", ""), (here.State, here.WaitsFor));
+        Assert.Equal(("handed-off", ""), (here.State, here.WaitsFor));
         AssertSays(await scene.AbortAsync(here.Session), ExitCode.Usage, "another process");
         AssertSays(await AbortThereAsync(scene, here.Session), ExitCode.HandedOff, "--source-is-dead");
 
@@ -82,7 +82,7 @@ public sealed class StatusTests
         string session = (await SingleAsync(scene, "a")).Session;
         await scene.KillMigrateAsync();
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session, "--source-is-dead", "poison");
-        await Condition.WaitAsync(() => SingleAsync(scene, "b").GetAwaiter().GetResult().State == "Complete", Limit, "the destination to be complete");
+        await Condition.WaitAsync(() => SingleAsync(scene, "b").GetAwaiter().GetResult().State == "complete", Limit, "the destination to be complete");
         Status there = await SingleAsync(scene, "b");
         Assert.Contains("its source to hear", there.WaitsFor, StringComparison.Ordinal);
         AssertSays(await AbortThereAsync(scene, session), 0, "Forget");

@@ -31,7 +31,7 @@ public sealed class TlsRecoveryTests : IDisposable
         string session = Assert.Single(await scene.StatusAsync("a")).GetProperty("session").GetString()!;
         await AssertStrangersAreRefusedAsync(scene);
         JsonElement there = Assert.Single(await scene.StatusAsync("b"));
-        Assert.Equal((session, "Running"), (there.GetProperty("session").GetString(), there.GetProperty("state").GetString()));
+        Assert.Equal((session, "running"), (there.GetProperty("session").GetString(), there.GetProperty("state").GetString()));
 
         await scene.ResumeAsync(session);
         await scene.ExpectMovedAsync();

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using PostCopy.Buffers;
@@ -153,9 +154,8 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
         using Peer source = new(pair.Theirs);
         using LazyMemory memory = Memory();
         DemandLane demand = new();
-        demand.Request(Pid, new PageRange(0x1000, 1));
-        demand.Flush();
         demand.Attach(pair.Lane);
+        demand.Request(Pid, new PageRange(0x1000, 1));
         demand.Request(Pid, new PageRange(0x5000, 1));
         demand.Flush();
         Task receiving = SocketLaneTests.Start(() => new PageReceiver(pair.Lane, memory).ReceiveAnswers(demand));
@@ -170,6 +170,23 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
         ProtocolException e = await Assert.ThrowsAsync<ProtocolException>(() => receiving.WaitAsync(Peer.Patience));
         Assert.Equal("demand lane: an answer has id 3, requests 3 to 2 are unanswered", e.Message);
         demand.Detach();
+    }
+
+    /// <summary>Whoever attaches a lane has everything asked again that has not come: what waited for a lane must not be asked twice.</summary>
+    [Fact]
+    public void What_was_asked_before_the_lane_is_forgotten()
+    {
+        using LanePair pair = LanePair.Open();
+        using Peer source = new(pair.Theirs);
+        DemandLane demand = new();
+        demand.Request(Pid, new PageRange(0x1000, 1));
+        demand.Flush();
+        demand.Attach(pair.Lane);
+        demand.Request(Pid, new PageRange(0x5000, 1));
+        demand.Flush();
+        (FrameKind kind, ulong id, byte[] payload) = source.Receive()!.Value;
+        Assert.Equal((FrameKind.PageRequest, 1UL, 0x5000UL), (kind, id, PageRequest.Parse(new ReadOnlySequence<byte>(payload)).Range.Start));
+        Assert.Equal((ulong)(FrameHeader.Bytes + payload.Length), pair.Lane.BytesSent);
     }
 
     [Fact]

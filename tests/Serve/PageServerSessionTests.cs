@@ -224,6 +224,46 @@ public sealed class PageServerSessionTests
         Assert.InRange(output.Flushes, 2, (Pages * (PageSize.Bytes + PagesFrame.PrefixBytes) / (64 << 10)) + 1);
     }
 
+    /// <summary>Each run of zeroes is read into a block of the pipe's memory as well, and is next to nothing on the wire.</summary>
+    [Fact]
+    public async Task Zeroes_are_sent_before_they_fill_the_pipes_memory()
+    {
+        const int Frames = 100;
+        PushPlan plan = new(new UnsentPages([new(First, [new PageRange(0x10_0000, Frames * ProtocolLimits.MaxPagesPerFrame)])]), new SequentialPolicy());
+        Pipe push = new(new PipeOptions(pauseWriterThreshold: 0));
+        CountingWriter output = new(push.Writer);
+        PageServerSession session = new(new Zeroes(), plan);
+        await session.PushAsync(output, CancellationToken.None).WaitAsync(Peer.Patience);
+        Assert.Equal(Frames * (ulong)ProtocolLimits.MaxPagesPerFrame, session.ZeroPages);
+        Assert.InRange(output.Flushes, Frames, int.MaxValue);
+
+        using LanePair pair = LanePair.Open();
+        byte[] requests = [.. Enumerable.Range(1, Frames).SelectMany(static id => Samples.Request((ulong)id, First.Value, 0x10_0000, ProtocolLimits.MaxPagesPerFrame))];
+        Task serving = SocketLaneTests.Start(() => session.ServeDemandAsync(pair.Lane, CancellationToken.None).GetAwaiter().GetResult());
+        int most = 0;
+        pair.Theirs.Send(requests);
+        await Condition.WaitAsync(
+            () =>
+            {
+                most = Math.Max(most, pair.Pool.Rented);
+                return pair.Lane.BytesSent >= Frames * 64;
+            },
+            Peer.Patience,
+            "the answers");
+        Assert.InRange(most, 1, 5);
+        pair.Lane.Abort();
+        await serving.WaitAsync(Peer.Patience);
+    }
+
+    private sealed class Zeroes : IPageSource
+    {
+        public int Read(ImagePid addressSpace, ulong address, Span<byte> destination)
+        {
+            destination.Clear();
+            return destination.Length;
+        }
+    }
+
     private static PageServerSession Make(out PushPlan plan, ulong unreadable = ulong.MaxValue)
     {
         plan = new PushPlan(new UnsentPages([new(First, FirstRanges), new(Second, SecondRanges)]), new SequentialPolicy());

@@ -25,6 +25,8 @@ internal sealed class RunningCommand : IAsyncDisposable
 
     public string Error => Text(_error);
 
+    public int Pid => _process.Id;
+
     public bool HasExited => _process.HasExited;
 
     public StreamWriter Input => _process.StandardInput;

@@ -6,67 +6,78 @@ using PostCopy.Transport;
 
 namespace PostCopy.Commands;
 
-/// <summary><c>postcopy abort SESSION</c>, on the source.</summary>
+/// <summary><c>postcopy abort SESSION</c>: on the source for what is left of an attempt, on the destination for what its agent shall do.</summary>
 internal static class AbortCommand
 {
+    private const string Poison = "poison";
+    private const string Kill = "kill";
+
     internal static Command Create()
     {
         Argument<string> session = new("SESSION") { Description = "The session's name, as postcopy status shows it." };
-        Option<bool> dead = new("--destination-is-dead")
+        Option<bool> destinationIsDead = new("--destination-is-dead")
         {
-            Description = "The destination is lost for good: let the container run here as it was at the freeze. What it did there since is lost. Refused while its agent answers.",
+            Description = "On the source, behind the hand-off: the destination is lost for good. Lets the container run here as it was at the freeze; what it did there since is lost. Refused while its agent answers.",
         };
-        Option<SessionOrder?> sourceIsDead = new("--source-is-dead")
+        Option<string?> sourceIsDead = new("--source-is-dead")
         {
             Description = "On the destination, while pages are owed: the source is lost for good. poison: whoever touches a missing page gets SIGBUS. kill: the container is killed.",
             HelpName = "poison|kill",
         };
+        sourceIsDead.AcceptOnlyFromAmong(Poison, Kill);
         Option<string> stateDirectory = new("--state-dir")
         {
             Description = "Where sessions keep their state.",
             HelpName = "DIR",
             DefaultValueFactory = static _ => Defaults.StateDirectory,
         };
-        Command command = new("abort", """
-            End a session, on the host where it is in the way.
-
-            Before the hand-off, or when the destination gave the container back: it runs here, and what is left of the attempt is put away. After the
-            hand-off only one side may ever run it, and that is the destination: refused, unless you say that the destination is lost for good.
-
-            On the destination: puts away a session that has ended and whose source does not come to hear of it; while pages are owed, see
-            --source-is-dead.
-            """)
+        Command command = new("abort", "End a session: put away what is left of an attempt, or give up a host that is lost for good.")
         {
-            session, dead, sourceIsDead, stateDirectory,
+            session, destinationIsDead, sourceIsDead, stateDirectory,
         };
         command.SetAction((parsed, _) =>
         {
             string name = parsed.GetRequiredValue(session);
             string directory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
-            return SessionOrders.IsDestination(directory, name)
+            bool isDestination = SessionOrders.IsDestination(directory, name);
+            if (parsed.GetResult(isDestination ? destinationIsDead : sourceIsDead) is { Implicit: false })
+            {
+                Console.Error.WriteLine(isDestination
+                    ? $"postcopy abort: this host is the destination of {name}; {destinationIsDead.Name} is for its source"
+                    : $"postcopy abort: this host is not the destination of {name}; {sourceIsDead.Name} is for that one");
+                return Task.FromResult(ExitCodes.Usage);
+            }
+
+            return isDestination
                 ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead)))
-                : RunAsync(name, directory, parsed.GetValue(dead));
+                : RunAsync(name, directory, parsed.GetValue(destinationIsDead));
         });
         return command;
     }
 
-    private static int Order(string session, string stateDirectory, SessionOrder? order)
+    private static int Order(string session, string stateDirectory, string? loss)
     {
+        SessionOrder? order = loss switch
+        {
+            Poison => SessionOrder.Poison,
+            Kill => SessionOrder.Kill,
+            _ => null,
+        };
         SessionStatus? status = SessionList.Read(stateDirectory).FirstOrDefault(one => one.Session == session && one.Role == "destination");
-        if (status?.State is "Receiving" or "Building" or "Asking")
+        if (status?.State is "receiving" or "building" or "asking")
         {
             Console.Error.WriteLine("postcopy abort: the container has not been handed off: it is the source's to give the attempt up (Ctrl-C there)");
             return ExitCodes.Usage;
         }
 
-        if (order is null && status?.State is not ("Complete" or "NeverRan"))
+        if (order is null && status?.State is not ("complete" or "never-ran"))
         {
             Console.Error.WriteLine($"postcopy abort: the container is owed {status?.PagesOwed} pages. Only if their source is lost for good: --source-is-dead poison|kill");
             return ExitCodes.HandedOff;
         }
 
         SessionOrder holds = SessionOrders.Give(stateDirectory, session, order ?? SessionOrder.Forget);
-        Console.WriteLine($"the agent is told: {holds}; postcopy status shows what becomes of it");
+        Console.WriteLine($"the agent is told: {holds.ToString().ToLowerInvariant()}; postcopy status shows what becomes of it");
         return 0;
     }
 

@@ -38,23 +38,38 @@ internal static class AgentCommand
         {
             Description = "Listen beyond this machine without encryption. Whoever knows the token starts processes as root here, and whoever can read the wire reads the containers' memory.",
         };
-        Option<LossPolicy> onLoss = new("--on-loss")
+        Option<string> onLoss = new("--on-loss")
         {
             Description = "When a source stays away while pages are owed. stall: tasks that touch a missing page wait. poison: they get SIGBUS. kill: the container is killed.",
-            HelpName = "stall|poison|kill",
+            DefaultValueFactory = static _ => "stall",
         };
+        onLoss.AcceptOnlyFromAmong("stall", "poison", "kill");
         Option<double> lostAfter = new("--lost-after")
         {
             Description = "After how many seconds without its source --on-loss applies.",
             HelpName = "SECONDS",
             DefaultValueFactory = static _ => new AgentOptions().LostAfter.TotalSeconds,
         };
+        lostAfter.Validators.Add(static result =>
+        {
+            if (!(result.GetValueOrDefault<double>() > 0 && result.GetValueOrDefault<double>() <= TimeSpan.MaxValue.TotalSeconds / 2))
+            {
+                result.AddError("--lost-after must be more than 0 seconds");
+            }
+        });
         Option<int> maxSessions = new("--max-sessions")
         {
             Description = "Most migrations received at the same time; further ones are refused before anything is frozen.",
             HelpName = "N",
             DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
         };
+        maxSessions.Validators.Add(static result =>
+        {
+            if (result.GetValueOrDefault<int>() < 1)
+            {
+                result.AddError("--max-sessions must be 1 or more");
+            }
+        });
         Option<double> stepDeadline = StepDeadlineOption.Create();
         Option<long> stagingLimit = new("--staging-limit")
         {
@@ -83,7 +98,7 @@ internal static class AgentCommand
                 options.Insecure = parsed.GetValue(insecure);
                 options.MaxSessions = parsed.GetValue(maxSessions);
                 options.StagingLimit = Math.Clamp(parsed.GetValue(stagingLimit), 0, long.MaxValue >> 20) << 20;
-                options.OnLoss = parsed.GetValue(onLoss);
+                options.OnLoss = Enum.Parse<LossPolicy>(parsed.GetRequiredValue(onLoss), ignoreCase: true);
                 options.LostAfter = TimeSpan.FromSeconds(parsed.GetValue(lostAfter));
                 options.StepDeadline = TimeSpan.FromSeconds(parsed.GetValue(stepDeadline));
                 options.Tls = tls.Read(parsed, options.Listen, options.Insecure);

@@ -55,7 +55,15 @@ internal static class CheckCommand
         }
         catch (IOException e)
         {
-            Write(output, here, "this host", json);
+            if (json)
+            {
+                await output.WriteLineAsync($"{{\"source\":{here.ToJson()},\"destination\":null}}").ConfigureAwait(false);
+            }
+            else
+            {
+                Write(output, here, "this host", json);
+            }
+
             await Console.Error.WriteLineAsync($"postcopy check: {e.Message}").ConfigureAwait(false);
             return ExitCodes.CannotHere;
         }

@@ -1,8 +1,11 @@
 using System.Text.Json.Serialization;
+using PostCopy.Display;
 using PostCopy.Images;
 
 namespace PostCopy.Commands;
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    Converters = [typeof(KebabEnum<EagerReason>), typeof(KebabEnum<ImageNetworkLock>), typeof(KebabEnum<ImageTaskState>)])]
 [JsonSerializable(typeof(ImageSummary))]
 internal sealed partial class InspectJsonContext : JsonSerializerContext;

@@ -18,52 +18,55 @@ internal static class MigrateCommand
     private const string PostCopyMode = "post-copy";
     private const string StopCopyMode = "stop-copy";
 
+    // All forms of the command have these; they may stand before or behind the word that names the form.
+    private static readonly Option<string> StateDirectory = new("--state-dir")
+    {
+        Description = "Where the session keeps its state; on tmpfs.",
+        HelpName = "DIR",
+        DefaultValueFactory = static _ => Defaults.StateDirectory,
+        Recursive = true,
+    };
+
+    private static readonly Option<bool> Json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output.", Recursive = true };
+    private static readonly Option<string?> ReportFile = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE", Recursive = true };
+    private static readonly Option<bool> Verbose = new("--verbose", "-v") { Description = "Log more.", Recursive = true };
+
+    private static readonly Option<string?> Resume = new("--resume")
+    {
+        Description = "Go on with a session whose process has died, or was left while it was stalled: serve what is still owed.",
+        HelpName = "SESSION",
+    };
+
     internal static Command Create()
     {
-        Option<string?> resume = new("--resume")
+        ReportFile.Validators.Add(static result =>
         {
-            Description = "Go on with a session whose process has died, or was left while it was stalled: serve what is still owed.",
-            HelpName = "SESSION",
-        };
-        Option<string> stateDirectory = new("--state-dir")
-        {
-            Description = "Where the session keeps its state.",
-            HelpName = "DIR",
-            DefaultValueFactory = static _ => Defaults.StateDirectory,
-        };
-        Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
-        Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
-        Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
-        Command command = new("migrate", "Move a container, or a process tree, to another host while it runs.") { CreateRunc(), CreateProcess(), resume, stateDirectory, json, report, verbose };
-        command.SetAction((parsed, _) => ResumeAsync(
-            parsed.GetValue(resume),
-            Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
-            parsed.GetValue(json),
-            parsed.GetValue(report),
-            parsed.GetValue(verbose)));
+            if (result.GetValueOrDefault<string?>() is { } file && !Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(file))))
+            {
+                result.AddError($"--report {file}: there is no such directory");
+            }
+        });
+        Command command = new("migrate", "Move a container, or a process tree, to another host while it runs.") { CreateRunc(), CreateProcess(), Resume, StateDirectory, Json, ReportFile, Verbose };
+        command.SetAction(static (parsed, _) => ResumeAsync(parsed));
         return command;
     }
 
-    private static async Task<int> ResumeAsync(string? session, string stateDirectory, bool json, string? reportFile, bool verbose)
+    private static async Task<int> ResumeAsync(ParseResult parsed)
     {
-        if (session is null)
+        if (parsed.GetValue(Resume) is not { } session)
         {
             await Console.Error.WriteLineAsync("postcopy migrate: name a container (postcopy migrate runc ID --to HOST:PORT) or a process (postcopy migrate process PID --to HOST:PORT), or a session with --resume").ConfigureAwait(false);
             return ExitCodes.Usage;
         }
 
+        string stateDirectory = Path.GetFullPath(parsed.GetRequiredValue(StateDirectory));
         try
         {
-            return await MigrateAsync(
-                null,
-                (display, logger, signals) => ContainerMigration.ResumeAsync(session, stateDirectory, display, logger, signals),
-                json,
-                reportFile,
-                verbose).ConfigureAwait(false);
+            return await MigrateAsync(parsed, null, (display, logger, signals) => ContainerMigration.ResumeAsync(session, stateDirectory, display, logger, signals)).ConfigureAwait(false);
         }
         catch (IOException e)
         {
-            await Console.Error.WriteLineAsync($"postcopy migrate: {e.Message}").ConfigureAwait(false);
+            Complaint.Write($"migrate: {e.Message}");
             return ExitCodes.Usage;
         }
     }
@@ -109,7 +112,7 @@ internal static class MigrateCommand
         mode.AcceptOnlyFromAmong(PostCopyMode, StopCopyMode);
         Option<string> policy = new("--policy")
         {
-            Description = "Which pages are pushed next: from the lowest address up, around the latest faults, or none (only faults move pages; for research).",
+            Description = "What is pushed next. sequential: from the lowest address up. neighbours: around the latest faults. none: nothing, only faults move pages (for research).",
             DefaultValueFactory = static _ => "sequential",
         };
         policy.AcceptOnlyFromAmong("sequential", "neighbours", "none");
@@ -125,12 +128,6 @@ internal static class MigrateCommand
             HelpName = "FILE",
             DefaultValueFactory = static _ => Defaults.TokenFile,
         };
-        Option<string> stateDirectory = new("--state-dir")
-        {
-            Description = "Where the session keeps its state; on tmpfs.",
-            HelpName = "DIR",
-            DefaultValueFactory = static _ => Defaults.StateDirectory,
-        };
         Option<bool> insecure = new("--insecure")
         {
             Description = "Send the container's memory to another machine without encryption: whoever can read the wire reads it.",
@@ -138,11 +135,8 @@ internal static class MigrateCommand
         Option<string?> tlsName = TlsNameOption.Create();
         Option<double> stepDeadline = StepDeadlineOption.Create();
         Option<bool> verify = new("--verify") { Description = "Checksum every frame of pages on both sides: pages damaged on the way, in memory for example, are noticed and never installed." };
-        Option<bool> json = new("--json") { Description = "Print the report as one JSON object, and nothing else, on standard output." };
-        Option<string?> report = new("--report") { Description = "Also write the JSON report to this file.", HelpName = "FILE" };
-        Option<bool> verbose = new("--verbose", "-v") { Description = "Log more." };
 
-        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, collapse, criuConfig, tokenFile, tlsName, insecure, verify, stepDeadline, stateDirectory, json, report, verbose])
+        foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, collapse, criuConfig, tokenFile, tlsName, insecure, verify, stepDeadline])
         {
             command.Add(option);
         }
@@ -150,7 +144,15 @@ internal static class MigrateCommand
         PreCopyOptions preCopy = new(command);
         TlsOptions tls = new(command);
         tls.Exclude(command, insecure);
+        command.Validators.Add(static result =>
+        {
+            if (result.GetResult(Resume) is { Implicit: false })
+            {
+                result.AddError("--resume SESSION stands alone: the session knows what it moves, and where to");
+            }
+        });
         command.SetAction((parsed, _) => RunAsync(
+            parsed,
             specify(parsed, preCopy.Apply(parsed, new MigrationOptions
             {
                 Destination = parsed.GetRequiredValue(to),
@@ -160,35 +162,26 @@ internal static class MigrateCommand
                 Collapse = parsed.GetValue(collapse),
                 CriuConfigFile = parsed.GetValue(criuConfig),
                 TokenFile = Path.GetFullPath(parsed.GetRequiredValue(tokenFile)),
-                StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory)),
+                StateDirectory = Path.GetFullPath(parsed.GetRequiredValue(StateDirectory)),
                 Insecure = parsed.GetValue(insecure),
                 Tls = tls.Read(parsed, parsed.GetRequiredValue(to), parsed.GetValue(insecure)),
                 TlsName = parsed.GetValue(tlsName),
                 Verify = parsed.GetValue(verify),
                 StepDeadline = TimeSpan.FromSeconds(parsed.GetValue(stepDeadline)),
-            })),
-            parsed.GetValue(json),
-            parsed.GetValue(report),
-            parsed.GetValue(verbose)));
+            }))));
         return command;
     }
 
-    private static Task<int> RunAsync(MigrationOptions options, bool json, string? reportFile, bool verbose) => MigrateAsync(
-        options,
-        (display, logger, signals) => new ContainerMigration(options, logger).RunAsync(display, signals),
-        json,
-        reportFile,
-        verbose);
+    private static Task<int> RunAsync(ParseResult parsed, MigrationOptions options) =>
+        MigrateAsync(parsed, options, (display, logger, signals) => new ContainerMigration(options, logger).RunAsync(display, signals));
 
     private static async Task<int> MigrateAsync(
+        ParseResult parsed,
         MigrationOptions? options,
-        Func<IMigrationDisplay, ILogger<ContainerMigration>, CancellationToken, Task<MigrationReport>> migrate,
-        bool json,
-        string? reportFile,
-        bool verbose)
+        Func<IMigrationDisplay, ILogger<ContainerMigration>, CancellationToken, Task<MigrationReport>> migrate)
     {
         using TerminationSignals signals = new();
-        using Logger logger = SerilogSetup.Create(verbose, LogEventLevel.Warning);
+        using Logger logger = SerilogSetup.Create(parsed.GetValue(Verbose), LogEventLevel.Warning);
         using SerilogLoggerFactory loggers = new(logger);
         MigrationReport report;
         // Of what CRIU and runc write for us, images above all, nothing is for others. The report's mode is the user's to say.
@@ -200,27 +193,30 @@ internal static class MigrateCommand
 
         Syscall.umask(usual);
         string text = JsonSerializer.Serialize(report, ReportJson.Default.MigrationReport);
-        if (reportFile is not null)
+        // The exit code says where the container is, whoever of these cannot be told.
+        Complaint.Attempt("the report could not be printed", () =>
         {
-            await File.WriteAllTextAsync(reportFile, text + Environment.NewLine).ConfigureAwait(false);
-        }
-
-        if (json)
+            if (parsed.GetValue(Json))
+            {
+                Console.Out.WriteLine(text);
+            }
+            else if (options is null)
+            {
+                Console.Out.WriteLine(ReportText.Where(report.Outcome));
+            }
+            else
+            {
+                ReportText.Write(Console.Out, options, report);
+            }
+        });
+        if (parsed.GetValue(ReportFile) is { } file)
         {
-            await Console.Out.WriteLineAsync(text).ConfigureAwait(false);
-        }
-        else if (options is null)
-        {
-            await Console.Out.WriteLineAsync(ReportText.Where(report.Outcome)).ConfigureAwait(false);
-        }
-        else
-        {
-            ReportText.Write(Console.Out, options, report);
+            Complaint.Attempt($"the report could not be written to {file}", () => File.WriteAllText(file, text + Environment.NewLine));
         }
 
         foreach (string error in report.Errors)
         {
-            await Console.Error.WriteLineAsync($"postcopy: {error}").ConfigureAwait(false);
+            Complaint.Write(error);
         }
 
         return ExitCodes.For(report.Outcome);

@@ -39,7 +39,7 @@ internal static class PageServerCommand
               --runc ID            dump this runc container
           -t, --tree PID           dump this process and all below it
               --resume SESSION     go on with frozen processes whose page server was killed: the log named the session (-v3), and so does
-                                   ls /run/postcopy
+                                   postcopy status
               --state-dir DIR      where the dump keeps its state, on tmpfs; default: /run/postcopy
               -- OPTION...         further options for "runc checkpoint" or "criu dump"
 
@@ -99,6 +99,11 @@ internal static class PageServerCommand
             throw new FormatException($"--resume {session}: not the name of a session");
         }
 
-        return container is null && root is null ? null : new DumpRequest(container, root ?? 0, arguments.Rest);
+        if (container is null && root is null)
+        {
+            return arguments.Rest.Count == 0 ? null : throw new FormatException("what follows -- is for a dump: it needs --runc or --tree");
+        }
+
+        return new DumpRequest(container, root ?? 0, arguments.Rest);
     }
 }

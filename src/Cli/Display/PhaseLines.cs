@@ -21,7 +21,7 @@ internal sealed class PhaseLines(TextWriter output) : IMigrationDisplay
         _trouble = value.Trouble;
         _round = value.Round?.Round;
         string pages = value.PagesTotal == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", {value.PagesRemaining} of {value.PagesTotal} pages owed");
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{value.Elapsed.TotalSeconds,8:F3} s  {MigrationDisplay.Describe(value.Phase)}{pages}{(value.Round is { } round ? ", " + MigrationDisplay.Describe(round) : "")}{(value.Trouble is null ? "" : " " + value.Trouble)}"));
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{value.Elapsed.TotalSeconds,8:F3} s  {MigrationDisplay.Describe(value.Phase)}{pages}{(value.Round is { } round ? ", " + MigrationDisplay.Describe(round) : "")}{(value.Trouble is null ? "" : "; " + value.Trouble)}"));
     }
 
     public void Dispose()

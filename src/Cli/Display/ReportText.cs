@@ -12,9 +12,11 @@ internal static class ReportText
     internal static string Where(MigrationOutcome outcome) => outcome switch
     {
         MigrationOutcome.Moved => "the container runs on the destination; nothing is left here.",
+        MigrationOutcome.Refused => "the container was not touched.",
         MigrationOutcome.RolledBack => "the container runs here.",
-        MigrationOutcome.HandedOff => "the container was handed off and is frozen here; do not resume it.",
-        _ => "the container is lost, or memory of it.",
+        MigrationOutcome.HandedOff => "the container was handed off and is frozen here; do not thaw it.",
+        MigrationOutcome.Lost => "the container is lost, or memory of it.",
+        _ => outcome.ToString(),
     };
 
     internal static void Write(TextWriter output, MigrationOptions options, MigrationReport report)
@@ -26,7 +28,7 @@ internal static class ReportText
             MigrationOutcome.Moved => $"{container} runs on {destination}{(options.DestinationId is { } id ? $" as {id}" : "")}; nothing is left here.",
             MigrationOutcome.Refused => $"{container} was not touched: it is where and as it was.",
             MigrationOutcome.RolledBack => $"{container} runs here as before; nothing is left on {destination}.",
-            MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not resume it.",
+            MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not thaw it.",
             MigrationOutcome.Lost => $"{container} is lost, or memory of it.",
             _ => report.Outcome.ToString(),
         });

@@ -49,9 +49,11 @@ internal sealed partial class AgentSession
         try
         {
             KeeperProcess keeper = new(_options.KeeperProgram!, _criu!.Directory);
-            _keeper!.Dispose();
+            KeeperProcess dead = _keeper!;
             UseKeeper(keeper);
             int kept = memory.ReplaceKeeper(keeper);
+            // Not before: a fork's event that was being read may have gone to it.
+            dead.Dispose();
             if (_record!.Init.Exists)
             {
                 keeper.Watch(_initPid);

@@ -12,6 +12,7 @@ internal sealed partial class AgentSession
     private bool _forget;
     private bool _gaveUpPages;
     private bool _sourceIsLost;
+    private bool _saidWhatIsMissing;
 
     private async Task LookForLossAsync()
     {
@@ -27,6 +28,12 @@ internal sealed partial class AgentSession
         }
 
         SessionOrder? order = SessionOrders.FindLoss(_criu!.Directory);
+        if (_lanes.IsInstallingStaged && order != SessionOrder.Kill)
+        {
+            // What is here already is not lost.
+            return;
+        }
+
         bool stayedAway = _linkLost && Environment.TickCount64 - _linkLostAt > _options.LostAfter.TotalMilliseconds;
         switch (order, stayedAway || _sourceIsLost ? _options.OnLoss : LossPolicy.Stall)
         {
@@ -40,6 +47,12 @@ internal sealed partial class AgentSession
                 await KillCopyAsync().ConfigureAwait(false);
                 break;
             default:
+                if (_sourceIsLost && !_saidWhatIsMissing)
+                {
+                    _saidWhatIsMissing = true;
+                    SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead poison|kill", Missing());
+                }
+
                 break;
         }
     }
@@ -67,10 +80,6 @@ internal sealed partial class AgentSession
         _sourceIsLost = true;
         _control!.Close();
         await LoseLinkAsync($"the source has lost memory: {reason}").ConfigureAwait(false);
-        if (_options.OnLoss == LossPolicy.Stall)
-        {
-            SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead poison|kill", Missing());
-        }
     }
 
     private IReadOnlyList<(ImagePid Pid, long Pages)> Missing() =>

@@ -26,7 +26,7 @@ internal sealed partial class AgentSession
             Role = SessionStatus.Destination,
             Container = _container.ContainerId,
             Peer = _peer,
-            State = _state.ToString(),
+            State = SessionStatus.NameOf(_state),
             PagesTotal = _pagesTotal,
             PagesOwed = (ulong)(_memory?.Counters.Remaining ?? 0),
             WaitsFor = WaitsFor(),

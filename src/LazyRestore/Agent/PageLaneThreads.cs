@@ -32,6 +32,9 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
     /// <summary>Where faults ask for their pages.</summary>
     internal DemandLane Demand { get; } = new();
 
+    /// <summary>Pages that were staged before the freeze are still being put in place: they are here, and need no source.</summary>
+    internal bool IsInstallingStaged => Volatile.Read(ref _installer) is { IsAtWork: true };
+
     /// <summary>Takes a lane and acknowledges it. Throws <see cref="ProtocolException"/> when there is one of this role, or the session is ending.</summary>
     internal void Attach(LaneRole role, uint epoch, SocketLane lane, byte[] proof)
     {

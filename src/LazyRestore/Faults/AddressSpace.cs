@@ -31,6 +31,9 @@ internal sealed class AddressSpace(int id, DumpedProcess process, Userfaultfd uf
     /// <summary>A page could not be installed although it is owed; said once for each address space.</summary>
     public bool IsFailing { get; set; }
 
+    /// <summary>Some mappings of the dump are not in this forked child; once seen, for the others of its pages nobody waits any more.</summary>
+    public bool LacksMappings { get; set; }
+
     /// <summary>Zero-fill ahead of first touches; of the fault thread alone.</summary>
     public FirstTouchWindow FirstTouch { get; } = new();
 

@@ -119,7 +119,11 @@ internal sealed unsafe class EventJournal : IDisposable
             pending.Kind = 0;
         }
 
-        Volatile.Write(ref Progress, Progress & ~0xffL);
+        lock (_appending)
+        {
+            Volatile.Write(ref Progress, Progress & ~0xffL);
+        }
+
         Volatile.Write(ref Space, space);
     }
 
@@ -153,24 +157,10 @@ internal sealed unsafe class EventJournal : IDisposable
     }
 
     /// <summary>
-    /// Whether a fork's event was read and not dealt with: the child's userfaultfd may have died with the reader. For the keeper, which looks when the
+    /// How many forks' events were read and not dealt with: each child's userfaultfd may have died with the reader. For the keeper, which looks when the
     /// agent is dead.
     /// </summary>
-    internal bool HasPendingFork
-    {
-        get
-        {
-            foreach ((int _, UffdEvent message) in Pending())
-            {
-                if (message.Kind == UffdEventKind.Fork)
-                {
-                    return true;
-                }
-            }
-
-            return false;
-        }
-    }
+    internal int PendingForks => Pending().Count(static pending => pending.Event.Kind == UffdEventKind.Fork);
 
     /// <summary>The log, oldest entry first: an address space that was added, with its process; or an event, with the child's number if it is a fork.</summary>
     internal IEnumerable<(int Space, ImagePid? Added, int Child, UffdEvent Event)> Entries()

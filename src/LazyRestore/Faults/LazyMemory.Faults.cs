@@ -161,21 +161,32 @@ internal sealed partial class LazyMemory
     private int Fork(AddressSpace parent, Userfaultfd uffd)
     {
         int id = Interlocked.Increment(ref _lastId);
+        IUserfaultfdKeeper keeper = _keeper;
+        Keep(keeper, parent, id, uffd);
+        OwedPages owed = parent.Owed.Clone();
+        Counters.AddOwed(owed.Remaining);
+        Counters.AddFork();
+        Serve(new AddressSpace(id, parent.Process, uffd, owed) { IsForked = true });
+        if (_keeper != keeper)
+        {
+            // The one that came in its place may have been given all that there was before this one was among them.
+            Keep(_keeper, parent, id, uffd);
+        }
+
+        FaultsLog.Forked(_logger, parent.Process.Pid, owed.Remaining);
+        return id;
+    }
+
+    private void Keep(IUserfaultfdKeeper keeper, AddressSpace parent, int id, Userfaultfd uffd)
+    {
         try
         {
-            _keeper.Keep(id, uffd);
+            keeper.Keep(id, uffd);
         }
         catch (LinuxException exception)
         {
             FaultsLog.NotKept(_logger, exception, parent.Process.Pid);
         }
-
-        OwedPages owed = parent.Owed.Clone();
-        Counters.AddOwed(owed.Remaining);
-        Counters.AddFork();
-        Serve(new AddressSpace(id, parent.Process, uffd, owed) { IsForked = true });
-        FaultsLog.Forked(_logger, parent.Process.Pid, owed.Remaining);
-        return id;
     }
 
     /// <summary>True when the page was here already.</summary>

@@ -145,9 +145,15 @@ internal sealed unsafe partial class LazyMemory
                 case Errno.ENOENT when !_restoreFinished.IsSet:
                     _restoreFinished.Wait(_closing.Token);
                     break;
-                case Errno.ENOENT when attempts < PatienceWithMissingMapping && !space.IsFailing:
+                case Errno.ENOENT when attempts < PatienceWithMissingMapping && !space.IsFailing && !space.LacksMappings:
                     attempts++;
                     Thread.Sleep(1);
+                    break;
+                case Errno.ENOENT when space.IsForked:
+                    space.LacksMappings = true;
+                    DropUnmapped(space, slice);
+                    position = slice.DumpTimeEnd;
+                    attempts = 0;
                     break;
                 case Errno gone when AddressSpace.MeansGone(gone):
                     Retire(space);
@@ -215,6 +221,24 @@ internal sealed unsafe partial class LazyMemory
         }
 
         return true;
+    }
+
+    /// <summary>Of a forked child: the mapping was not for children (MADV_DONTFORK), so it can miss nothing there.</summary>
+    private void DropUnmapped(AddressSpace space, OwedRun page)
+    {
+        space.Lock.EnterShared();
+        try
+        {
+            // Unless it was moved since, to where it can be missed.
+            if (!space.IsGone && space.Owed.TryNext(page.DumpTime, page.DumpTimeEnd, 1, out OwedRun now) && now.RunTime == page.RunTime)
+            {
+                Counters.AddDropped(space.Owed.MarkInstalled(now));
+            }
+        }
+        finally
+        {
+            space.Lock.ExitShared();
+        }
     }
 
     private void MarkInstalled(AddressSpace space, OwedRun slice, bool isStaged)

@@ -104,7 +104,7 @@ internal sealed partial class LazyMemory : IDisposable
     public int ReplaceKeeper(IUserfaultfdKeeper keeper)
     {
         int count = 0;
-        // Children first: one that is forked meanwhile may be given twice, and must not be missed.
+        // Before the look at what there is: a child that is forked meanwhile may be given twice, and must not be missed.
         _keeper = keeper;
         foreach (AddressSpace space in _spaces.Values)
         {
@@ -241,11 +241,20 @@ internal sealed partial class LazyMemory : IDisposable
     private DumpedProcess Find(ImagePid pid) =>
         _processes.TryGetValue(pid, out DumpedProcess? process) ? process : throw new InvalidDataException($"no process {pid} is owed pages");
 
+    /// <summary>Locked, so that nobody finds its task gone and takes apart what is only half there.</summary>
     private void Serve(AddressSpace space)
     {
-        _spaces[space.Id] = space;
-        space.Process.Add(space);
-        _epoll.Add(space.Uffd.Descriptor, space.Id);
+        space.Lock.EnterExclusive();
+        try
+        {
+            _spaces[space.Id] = space;
+            space.Process.Add(space);
+            _epoll.Add(space.Uffd.Descriptor, space.Id);
+        }
+        finally
+        {
+            space.Lock.ExitExclusive();
+        }
     }
 
     /// <summary>The task exited. For any thread that holds no lock; the first one does it.</summary>

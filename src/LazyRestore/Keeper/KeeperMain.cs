@@ -111,7 +111,7 @@ public static class KeeperMain
         /// <summary>False when told to let go.</summary>
         private bool Take()
         {
-            if (!KeeperProtocol.TryReceive(_agent, out byte kind, out int number, out int descriptor))
+            if (!TryReceive(out byte kind, out int number, out int descriptor))
             {
                 AgentDied();
                 return true;
@@ -145,6 +145,20 @@ public static class KeeperMain
             return kind != KeeperProtocol.Release;
         }
 
+        /// <summary>False when the agent is gone: also one that has not read all that it was sent (ECONNRESET, unix(7)). Whatever an agent does, what is held stays held.</summary>
+        private bool TryReceive(out byte kind, out int number, out int descriptor)
+        {
+            try
+            {
+                return KeeperProtocol.TryReceive(_agent, out kind, out number, out descriptor);
+            }
+            catch (IOException)
+            {
+                (kind, number, descriptor) = (0, 0, -1);
+                return false;
+            }
+        }
+
         private void AgentDied()
         {
             _agent = -1;
@@ -162,7 +176,10 @@ public static class KeeperMain
             try
             {
                 using EventJournal journal = EventJournal.Open(Path.Combine(directory, KeeperProtocol.JournalName));
-                return journal.HasPendingFork;
+                // One that is held, and that the log does not name yet, is the child of such a fork: its reader died a little later.
+                HashSet<int> named = [.. journal.Entries().Select(static entry => entry.Added is null ? entry.Child : entry.Space)];
+                int unnamed = journal.IsFull ? 0 : _userfaultfds.Count(held => !named.Contains(held.Id));
+                return journal.PendingForks > unnamed;
             }
             catch (Exception e) when (e is IOException or InvalidDataException)
             {
@@ -187,10 +204,10 @@ public static class KeeperMain
 
         private void HandOver()
         {
-            _laterAgent = listener.Accept();
-            _agent = (int)_laterAgent.SafeHandle.DangerousGetHandle();
             try
             {
+                _laterAgent = listener.Accept();
+                _agent = (int)_laterAgent.SafeHandle.DangerousGetHandle();
                 foreach ((int id, int descriptor) in _userfaultfds)
                 {
                     KeeperProtocol.Send(_agent, KeeperProtocol.Hold, id, descriptor);
@@ -198,7 +215,7 @@ public static class KeeperMain
 
                 KeeperProtocol.Send(_agent, KeeperProtocol.ThatIsAll, _userfaultfds.Count, -1);
             }
-            catch (LinuxException)
+            catch (Exception e) when (e is LinuxException or SocketException)
             {
                 AgentDied();
             }

@@ -21,7 +21,7 @@ internal sealed class DemandLane : IPageRequester
     private int _inFlight;
 
     /// <summary>
-    /// Uses this lane from now on; what waits goes out at once. Answers to what was asked on another lane do not come on this one: have it asked again
+    /// Uses this lane from now on. What was asked before, on another lane or on none, is forgotten: have it asked again
     /// (<see cref="LazyMemory.RepeatRequests"/>).
     /// </summary>
     internal void Attach(SocketLane lane)
@@ -32,7 +32,7 @@ internal sealed class DemandLane : IPageRequester
             _lastId = 0;
             _lastAnswered = 0;
             _inFlight = 0;
-            SendWaiting();
+            _waiting.Clear();
         }
     }
 

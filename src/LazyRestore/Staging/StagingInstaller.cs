@@ -29,6 +29,9 @@ internal sealed class StagingInstaller
         return installer;
     }
 
+    /// <summary>Whether staged pages may still come to their places without anybody's help.</summary>
+    internal bool IsAtWork => _thread.IsAlive;
+
     /// <summary>Waits for its end, which that of the memory brings about if nothing else does.</summary>
     internal void Join() => _thread.Join();
 

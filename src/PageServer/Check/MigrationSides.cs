@@ -8,14 +8,18 @@ namespace PostCopy.Check;
 public enum MigrationSides
 {
     /// <summary>Neither.</summary>
+    [JsonStringEnumMemberName("none")]
     None = 0,
 
     /// <summary>The host a container leaves.</summary>
+    [JsonStringEnumMemberName("source")]
     Source = 1,
 
     /// <summary>The host it goes to.</summary>
+    [JsonStringEnumMemberName("destination")]
     Destination = 2,
 
     /// <summary>Either host.</summary>
+    [JsonStringEnumMemberName("both")]
     Both = Source | Destination,
 }

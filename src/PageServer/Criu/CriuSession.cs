@@ -33,7 +33,7 @@ internal sealed class CriuSession : IDisposable
         TcpEstablished = tcpEstablished;
         Directory = directory;
         _configPath = Path.Combine(Directory, "criu.conf");
-        _lock = SessionLock.TryTake(directory) ?? throw new IOException($"another process works on {directory}");
+        _lock = SessionLock.Take(directory) ?? throw new IOException($"another process works on {directory}");
         try
         {
             Hook = new CriuHook(Directory);

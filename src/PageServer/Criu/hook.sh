@@ -44,10 +44,13 @@ wait_for_answer() {
 
 decide() { ln -sT "$1" decision 2>/dev/null; decision=$(readlink decision); }
 
+# A directory that somebody has removed may have said so, too.
+is_handed_off() { [[ $decision == handed-off || ! -e owner ]]; }
+
 # Nobody can say yes to the destination any more, so the container may run on here; unless somebody did, then it must stay frozen.
 source_abandoned() {
   decide cancelled
-  [[ $decision == handed-off ]] || exit 1
+  is_handed_off || exit 1
 }
 
 # The copy has not run, and without its owner nobody would serve its pages: it must not start.
@@ -108,7 +111,7 @@ thaw_without_owner() {
   read -r <&5
   while [[ -d /proc/$PPID ]]; do sleep 0.1; done
   decide cancelled
-  [[ $decision == handed-off ]] || echo "$2" >&6
+  is_handed_off || echo "$2" >&6
 }
 
 case $CRTOOLS_SCRIPT_ACTION in

@@ -5,6 +5,7 @@ using PostCopy.Criu;
 using PostCopy.Linux;
 using PostCopy.Pages;
 using PostCopy.Runc;
+using PostCopy.Sessions;
 
 namespace PostCopy.CriuServe;
 
@@ -109,6 +110,7 @@ internal sealed class FrozenDump : IDisposable
             }
 
             frozen.Reach(record.Root.Pid, TaskTree.Map(record.Root.Pid));
+            frozen.TellStatus();
             return frozen;
         }
         catch
@@ -131,6 +133,7 @@ internal sealed class FrozenDump : IDisposable
 
         _freezer!.Freeze();
         IsHandedOff = _criu.Hook.Decision.Write(HandedOffWord) == HandedOffWord ? true : throw new IOException($"{Name} runs on here: it was let go");
+        TellStatus();
     }
 
     /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
@@ -279,7 +282,22 @@ internal sealed class FrozenDump : IDisposable
             HoldDirectory = _hold?.Directory,
             Homes = _hold?.Homes ?? [],
         }.Save(_criu.Directory);
+        TellStatus();
     }
+
+    /// <summary>For <c>postcopy status</c>.</summary>
+    private void TellStatus() => SessionList.Write(_criu.Directory, new SessionStatus
+    {
+        Session = Session,
+        Role = SessionStatus.PageServer,
+        Container = Name,
+        State = IsHandedOff ? HandedOffWord : "frozen",
+        WaitsFor = IsHandedOff
+            ? "a client to fetch the pages, or a word: SIGUSR1 discards the frozen copy, SIGUSR2 lets it run on"
+            : "a client to fetch the pages; SIGTERM lets it run on",
+        Since = DateTimeOffset.UtcNow,
+        Pid = Environment.ProcessId,
+    });
 
     private void Reach(int root, Dictionary<Memory.ImagePid, int> tasks)
     {

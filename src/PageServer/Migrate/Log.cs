@@ -25,4 +25,10 @@ internal static partial class Log
 
     [LoggerMessage(1106, LogLevel.Warning, "session {Session}: CRIU wrote {MiB} MiB of {Subject} to its images while everything stood still, because a thread's stack pointer was at the start of a page; they are lazy all the same")]
     internal static partial void WasKeptBack(ILogger logger, string session, ulong miB, string subject);
+
+    [LoggerMessage(1107, LogLevel.Warning, "session {Session}: too late to cancel: the container was handed off. It is served until it has its last page, or until its destination cannot be reached")]
+    internal static partial void TooLateToCancel(ILogger logger, string session);
+
+    [LoggerMessage(1108, LogLevel.Warning, "session {Session}: progress is shown no more: {Reason}")]
+    internal static partial void NoProgress(ILogger logger, string session, string reason);
 }

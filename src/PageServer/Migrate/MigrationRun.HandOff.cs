@@ -140,6 +140,8 @@ internal sealed partial class MigrationRun
             _progress.Enter(MigrationPhase.Draining);
         }
 
+        // Who wants to leave hears why nothing happens, before somebody kills this process.
+        using CancellationTokenRegistration wish = leave.Register(() => Log.TooLateToCancel(_logger, _session.Name));
         while (_state == SourceState.HandedOff)
         {
             try
@@ -154,7 +156,7 @@ internal sealed partial class MigrationRun
             {
                 return await LoseMemoryAsync(e.Message).ConfigureAwait(false);
             }
-            catch (IOException e)
+            catch (IOException e) when (_state == SourceState.HandedOff)
             {
                 if (!await ReconnectAsync(e.Message, leave).ConfigureAwait(false))
                 {
@@ -169,7 +171,8 @@ internal sealed partial class MigrationRun
     private MigrationOutcome KeepFrozenCopy(string reason)
     {
         _progress.Stall(reason);
-        _errors.Add($"{reason}; {_progress.PagesRemaining} pages are still owed to the destination. The frozen copy stays here; do not resume it: " +
+        string owed = _state == SourceState.HandedOff ? $"{_progress.PagesRemaining} pages are still owed to the destination" : "the frozen copy could not be removed";
+        _errors.Add($"{reason}; {owed}. The frozen copy stays here; do not thaw it: " +
             $"the container may be running on {_options.Destination}. To go on: postcopy migrate --resume {_session.Name}");
         _keepFiles = true;
         return MigrationOutcome.HandedOff;
@@ -213,11 +216,6 @@ internal sealed partial class MigrationRun
 
     private async Task<MigrationOutcome> RolledBackAsync()
     {
-        if (_keepFiles)
-        {
-            return MigrationOutcome.HandedOff;
-        }
-
         _progress.Enter(MigrationPhase.RollingBack);
         // The destination confirms that it destroyed its copy; whether it does changes nothing about who may run.
         if (!_neverRanHeard && await AwaitLastWordAsync(SourceState.RolledBack, static message => message.Kind == FrameKind.NeverRan, RollBackPatience).ConfigureAwait(false) is { } reason)
@@ -281,12 +279,22 @@ internal sealed partial class MigrationRun
             await _criu.Hook.CriuEndedAsync().WaitAsync(deadline.Token).ConfigureAwait(false);
             _engine.FrozenByCriu()?.Thaw();
             _freezer?.Thaw();
-            _engine.Release(_criu);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
             _keepFiles = true;
-            _errors.Add($"CRIU has not let the container go ({e.Message}): its log is {_criu.DumpLog}. Killing criu lets the container run on here");
+            _errors.Add($"CRIU has not let the container go ({Explain(e)}): its log is {_criu.DumpLog}. Killing criu lets the container run on here; postcopy abort {_session.Name} then puts the rest away");
+            return;
+        }
+
+        try
+        {
+            _engine.Release(_criu);
+        }
+        catch (IOException e)
+        {
+            _keepFiles = true;
+            _errors.Add($"the container runs on, but what was made around it is left: {e.Message}. postcopy abort {_session.Name} puts it away");
         }
     }
 

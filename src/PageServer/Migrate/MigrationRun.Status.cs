@@ -25,7 +25,7 @@ internal sealed partial class MigrationRun
             Role = SessionStatus.Source,
             Container = _options.ContainerId ?? _engine.Subject,
             Peer = _options.Destination.ToString(),
-            State = _state.ToString(),
+            State = SessionStatus.NameOf(_state),
             PagesTotal = _progress.PagesTotal,
             PagesOwed = _progress.PagesRemaining,
             WaitsFor = waitsFor,

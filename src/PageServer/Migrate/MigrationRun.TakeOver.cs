@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using PostCopy.Criu;
 using PostCopy.HandOff;
 using PostCopy.Linux;
@@ -89,7 +90,7 @@ internal sealed partial class MigrationRun
             }
 
             string session = Path.GetFileName(directory)[..^SourceSuffix.Length];
-            using FileStream held = SessionLock.TryTake(directory)
+            using FileStream held = SessionLock.Take(directory)
                 ?? throw new MigrationException($"{_engine.Subject} is being migrated by another process (session {session})");
             bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
                 && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
@@ -118,9 +119,7 @@ internal sealed partial class MigrationRun
         }
         catch (Exception e)
         {
-            _errors.Add(Explain(e));
-            _keepFiles = true;
-            outcome = _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
+            outcome = KeepUnsettled(e);
         }
 
         return Report(outcome);
@@ -130,12 +129,6 @@ internal sealed partial class MigrationRun
     {
         ProcessIdentity init = _record!.Init;
         _checkpointEnded = _record.Checkpoint.WaitForEndAsync();
-        if (init.IsAlive)
-        {
-            _freezer = FreezerCgroup.Of(init.Pid);
-            _networkLock = NetworkLock.Of(init.Pid);
-        }
-
         HandOff.Decision? decision = _criu!.Hook.Decision.Read() switch
         {
             null => null,
@@ -143,6 +136,13 @@ internal sealed partial class MigrationRun
             CancelledWord => HandOff.Decision.Cancelled,
             var word => throw new MigrationException($"{_criu.Hook.Decision.Path} says '{word}', which is no decision"),
         };
+        if (init.IsAlive)
+        {
+            // Before the hand-off a tree may still be where it was, which nobody can freeze.
+            _freezer = decision == HandOff.Decision.HandedOff ? FreezerCgroup.Of(init.Pid) : FreezerCgroup.TryOf(init.Pid);
+            _networkLock = NetworkLock.Of(init.Pid);
+        }
+
         bool returned = _criu.Hook.Returned.Read() is not null;
         bool drained = _criu.Hook.Drained.Read() is not null;
         if (decision == HandOff.Decision.HandedOff && !returned && !drained && !init.IsAlive)
@@ -173,14 +173,20 @@ internal sealed partial class MigrationRun
             BeginEpoch();
             await ConnectAsync(limit.Token).ConfigureAwait(false);
         }
-        catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session })
+        catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session } && _control is null)
         {
             // Its agent lives and knows nothing of the session: the host was started anew, and what ran there is gone.
             return;
         }
-        catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException or OperationCanceledException)
+        catch (Exception e) when (e is SocketException or OperationCanceledException)
         {
             return;
+        }
+        catch (IOException e)
+        {
+            _keepFiles = true;
+            throw new MigrationException(
+                $"whether the destination is dead cannot be said: {e.Message}. Nothing was changed: mend that, so that its agent at {_options.Destination} can be asked, or see that nothing answers there");
         }
 
         throw new MigrationException($"the destination is not dead: its agent at {_options.Destination} answers and has the session. Go on with: postcopy migrate --resume {_session.Name}");

@@ -68,7 +68,7 @@ internal sealed partial class MigrationRun : IDisposable
             _ => throw new ArgumentException("either a container or a process is moved", nameof(options)),
         };
         _logger = logger;
-        _progress = new ProgressReporter(progress, () => BytesOnWire);
+        _progress = new ProgressReporter(progress, () => BytesOnWire, e => Log.NoProgress(_logger, _session.Name, Explain(e)));
     }
 
     internal async Task<MigrationReport> RunAsync(CancellationToken cancellation)
@@ -94,13 +94,39 @@ internal sealed partial class MigrationRun : IDisposable
         }
         catch (Exception e)
         {
-            // Whatever it is, a defect of ours included: before the hand-off, the container must run on.
-            _errors.Add(Explain(e));
-            await AdvanceAsync(SourceInput.GiveUp).ConfigureAwait(false);
-            outcome = _state == SourceState.HandedOff ? await FinishAsync(cancellation).ConfigureAwait(false) : await RolledBackAsync().ConfigureAwait(false);
+            outcome = await EndAfterFailureAsync(e, cancellation).ConfigureAwait(false);
         }
 
         return Report(outcome);
+    }
+
+    /// <summary>Whatever it is, a defect of ours included: before the hand-off the container must run on, and behind it the frozen copy must be served, or kept.</summary>
+    private async Task<MigrationOutcome> EndAfterFailureAsync(Exception failure, CancellationToken cancellation)
+    {
+        _errors.Add(Explain(failure));
+        try
+        {
+            await AdvanceAsync(SourceInput.GiveUp).ConfigureAwait(false);
+            return _state switch
+            {
+                SourceState.HandedOff => await FinishAsync(cancellation).ConfigureAwait(false),
+                SourceState.Drained => KeepFrozenCopy("the destination has every page"),
+                SourceState.Done => await MovedAsync().ConfigureAwait(false),
+                _ => await RolledBackAsync().ConfigureAwait(false),
+            };
+        }
+        catch (Exception e)
+        {
+            return KeepUnsettled(e);
+        }
+    }
+
+    /// <summary>Nothing more can be done here than to leave everything as it is for a later process, and to say what the record says.</summary>
+    private MigrationOutcome KeepUnsettled(Exception e)
+    {
+        _errors.Add($"{Explain(e)}. What there is of the session is kept: see postcopy status; to go on with it: postcopy migrate --resume {_session.Name}");
+        _keepFiles = true;
+        return _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
     }
 
     /// <inheritdoc/>
@@ -112,7 +138,8 @@ internal sealed partial class MigrationRun : IDisposable
         _source?.Dispose();
         _preCopy?.Dispose();
         _networkLock?.Dispose();
-        if (!_keepFiles)
+        // Without its record a frozen copy would run on. So it stays until it is settled who runs.
+        if (!_keepFiles && _state is (SourceState.Preparing or SourceState.RolledBack or SourceState.Done))
         {
             // While the hook's scripts still see that we live: none of them settles anything any more.
             _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);

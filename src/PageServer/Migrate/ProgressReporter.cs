@@ -5,9 +5,10 @@ using PostCopy.PreCopy;
 
 namespace PostCopy.Migrate;
 
-/// <summary>Turns what happens into <see cref="MigrationProgress"/> for whoever watches.</summary>
-internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Func<ulong> bytesOnWire)
+/// <summary>Turns what happens into <see cref="MigrationProgress"/> for whoever watches. A watcher that fails has no say in what happens: it is told nothing more.</summary>
+internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Func<ulong> bytesOnWire, Action<Exception> watcherFailed)
 {
+    private IProgress<MigrationProgress>? _watcher = watcher;
     private readonly Stopwatch _elapsed = Stopwatch.StartNew();
     private MigrationPhase _phase;
     private string? _trouble;
@@ -78,6 +79,14 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
         double seconds = (now - _lastLook).TotalSeconds;
         double rate = seconds > 0 ? (bytes - _lastBytes) / seconds : 0;
         (_lastBytes, _lastLook) = (bytes, now);
-        watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate, _trouble, _round));
+        try
+        {
+            _watcher?.Report(new MigrationProgress(_phase, now, _pagesTotal, PagesRemaining, _faults, bytes, rate, _trouble, _round));
+        }
+        catch (Exception e)
+        {
+            _watcher = null;
+            watcherFailed(e);
+        }
     }
 }

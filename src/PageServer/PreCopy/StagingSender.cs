@@ -104,7 +104,8 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
         lane.Output.Advance(length);
         _unconfirmed.Add((_sequence, pid, range));
         BytesSent += length;
-        _sinceFlush += length;
+        // Zeroes are read into the pipe's memory as well, and may keep a whole block of it each.
+        _sinceFlush += Math.Max(length, (long)range.ByteCount);
         _sinceSync += length;
         TimeSpan pause = _bucket.Take(length, _clock.Elapsed);
         if (_sinceFlush >= BytesPerFlush || pause > TimeSpan.Zero)

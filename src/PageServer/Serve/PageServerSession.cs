@@ -178,6 +178,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
         return WritePages(output, requestId, request.Pid, request.Range);
     }
 
+    /// <summary>Returns how much of the pipe's memory the frame may take: a page of zeroes is a bit in it, but was read into it as a whole.</summary>
     private int WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
     {
         int bytes = (int)range.ByteCount;
@@ -196,6 +197,6 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
 
         output.Advance(length);
         Interlocked.Add(ref _zeroPages, (ulong)zeroPages);
-        return length;
+        return Math.Max(length, bytes);
     }
 }

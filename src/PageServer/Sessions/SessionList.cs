@@ -16,9 +16,20 @@ public static class SessionList
         List<SessionStatus> found = [];
         foreach (string directory in Directory.Exists(stateDirectory) ? Directory.GetDirectories(stateDirectory, "*-*") : [])
         {
-            if (SessionFile.TryRead(Path.Combine(directory, StatusFile), SessionStatusJson.Default.SessionStatus) is { } status)
+            try
             {
-                found.Add(IsWorkedOn(directory) ? status : WithoutProcess(directory, status));
+                if (SessionFile.TryRead(Path.Combine(directory, StatusFile), SessionStatusJson.Default.SessionStatus) is { } status)
+                {
+                    found.Add(IsWorkedOn(directory) ? status : WithoutProcess(directory, status));
+                }
+            }
+            catch (DirectoryNotFoundException)
+            {
+                // It ended in between.
+            }
+            catch (IOException e)
+            {
+                found.Add(Damaged(directory, e.Message));
             }
         }
 
@@ -31,16 +42,28 @@ public static class SessionList
         return free is null;
     }
 
+    private static SessionStatus Damaged(string directory, string reason) => new()
+    {
+        Session = Path.GetFileName(directory),
+        Role = "unknown",
+        Container = "?",
+        State = "damaged",
+        WaitsFor = $"somebody to look at it: {reason}",
+        Since = Directory.GetLastWriteTimeUtc(directory),
+    };
+
     private static SessionStatus WithoutProcess(string directory, SessionStatus status)
     {
         string? decision = new WriteOnceRecord(Path.Combine(directory, "decision")).Read();
         bool returned = new WriteOnceRecord(Path.Combine(directory, "returned")).Read() is not null;
         string waitsFor = (status.Role, decision, returned) switch
         {
+            (SessionStatus.PageServer, "handed-off", _) => $"a process to serve its pages: postcopy page-server --resume {status.Session} --port PORT",
+            (SessionStatus.PageServer, _, _) => $"nothing; {status.Container} runs here",
             ("source", "handed-off", false) => $"a process to serve its pages: postcopy migrate --resume {status.Session}",
             ("source", _, _) => $"nothing; the container runs here. To put away what is left of the attempt: postcopy abort {status.Session}",
             _ => "an agent on this host: start it with the same --state-dir",
         };
-        return status with { Pid = 0, WaitsFor = waitsFor, State = returned ? "Returned" : status.State };
+        return status with { Pid = 0, WaitsFor = waitsFor, State = returned ? "returned" : status.State };
     }
 }

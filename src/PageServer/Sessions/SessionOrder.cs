@@ -22,12 +22,19 @@ public static class SessionOrders
     public static bool IsDestination(string stateDirectory, string session) => Directory.Exists(DirectoryOf(stateDirectory, session));
 
     /// <summary>Gives an order. Returns the one that holds: of two ways to lose pages the first is taken.</summary>
-    public static SessionOrder Give(string stateDirectory, string session, SessionOrder order) =>
-        Enum.Parse<SessionOrder>(new WriteOnceRecord(PathOf(DirectoryOf(stateDirectory, session), order == SessionOrder.Forget)).Write(order.ToString()));
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="order"/> is none of the three.</exception>
+    public static SessionOrder Give(string stateDirectory, string session, SessionOrder order) => Enum.IsDefined(order)
+        ? Enum.Parse<SessionOrder>(new WriteOnceRecord(PathOf(DirectoryOf(stateDirectory, session), order == SessionOrder.Forget)).Write(order.ToString()))
+        : throw new ArgumentOutOfRangeException(nameof(order), order, null);
 
     /// <summary>What is to become of missing pages; null when nothing was said.</summary>
     internal static SessionOrder? FindLoss(string directory) =>
-        new FileInfo(PathOf(directory, isForget: false)).LinkTarget is { } word && Enum.TryParse(word, out SessionOrder order) ? order : null;
+        new FileInfo(PathOf(directory, isForget: false)).LinkTarget switch
+        {
+            nameof(SessionOrder.Poison) => SessionOrder.Poison,
+            nameof(SessionOrder.Kill) => SessionOrder.Kill,
+            _ => null,
+        };
 
     /// <summary>Whether the session is to be put away.</summary>
     internal static bool IsForgotten(string directory) => new FileInfo(PathOf(directory, isForget: true)).LinkTarget is not null;

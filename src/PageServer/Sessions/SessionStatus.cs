@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace PostCopy.Sessions;
@@ -7,11 +8,12 @@ public sealed record SessionStatus
 {
     internal const string Source = "source";
     internal const string Destination = "destination";
+    internal const string PageServer = "page-server";
 
     /// <summary>The session's name, the same on both hosts.</summary>
     public required string Session { get; init; }
 
-    /// <summary><c>source</c> or <c>destination</c>.</summary>
+    /// <summary><c>source</c>, <c>destination</c>, or <c>page-server</c>: frozen here for whoever fetches its pages from <c>postcopy page-server</c>; <c>unknown</c> when damaged.</summary>
     public required string Role { get; init; }
 
     /// <summary>The container's id on this host.</summary>
@@ -20,7 +22,7 @@ public sealed record SessionStatus
     /// <summary>The other host, as this one knows it.</summary>
     public string Peer { get; init; } = "";
 
-    /// <summary>Where the right to run is, as this side sees it.</summary>
+    /// <summary>Where the right to run is, as this side sees it; <c>damaged</c> when its files cannot be understood.</summary>
     public required string State { get; init; }
 
     /// <summary>Pages owed at the freeze; 0 when that is not known yet.</summary>
@@ -37,6 +39,10 @@ public sealed record SessionStatus
 
     /// <summary>The process that works on it; 0 when none does.</summary>
     public int Pid { get; init; }
+
+    /// <summary>A state's name in <see cref="State"/>: in kebab-case, as all words that this program prints for others to read.</summary>
+    internal static string NameOf<T>(T state)
+        where T : struct, Enum => JsonNamingPolicy.KebabCaseLower.ConvertName(state.ToString());
 }
 
 /// <summary>The statuses as JSON.</summary>

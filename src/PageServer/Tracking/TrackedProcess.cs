@@ -43,34 +43,35 @@ internal sealed class TrackedProcess : IDisposable
 
         using PagemapScan scan = new(Identity.Pid);
         using MappingCursor cursor = new(Identity.Pid);
-        for (ulong at = 0; cursor.From(at) is { } mapping; at = mapping.Range.EndExclusive)
+        ulong unknownUntil = 0;
+        ulong at = 0;
+        while (cursor.From(at) is { } mapping)
         {
+            // Protected, a new mapping may have become one with those on either side.
+            PageRange range = PageRange.FromBounds(Math.Max(at, mapping.Range.Start), mapping.Range.EndExclusive);
+            _found.Clear();
             if (!IsWatched(mapping))
             {
-                continue;
+                at = range.EndExclusive;
             }
-
-            _found.Clear();
-            if (!scan.TryTakeWritten(mapping.Range, _found))
+            else if (range.Start < unknownUntil)
             {
-                // The program changes its mappings meanwhile, and the look above took its time. Half a mapping under protection is two mappings to the kernel, and a
-                // program's mremap(2) over both would fail: so it is looked at anew, and what is there goes under protection in the same instant.
-                if (cursor.From(mapping.Range.Start) is not { } now || !IsWatched(now))
-                {
-                    continue;
-                }
-
-                mapping = now;
-                bool isProtected = TryProtect(mapping.Range);
-                _found.Clear();
-                onNewMapping(mapping.Range);
-                if (!isProtected || !scan.TryTakeAll(mapping.Range, _found))
-                {
-                    continue;
-                }
+                // As it is now, in one piece: half a mapping under protection is two mappings to the kernel, and a program's mremap(2) over both would fail.
+                TakeAll(scan, range, onNewMapping, onWritten);
+                at = range.EndExclusive;
             }
-
-            _found.ForEach(onWritten);
+            else if (scan.TryTakeWritten(range, _found))
+            {
+                _found.ForEach(onWritten);
+                at = range.EndExclusive;
+            }
+            else
+            {
+                // It is new, or the program changed its mappings meanwhile: then the scan took some of the marks before it met what is not protected. Of all of it
+                // nothing is known any more, whatever mappings it is now.
+                onNewMapping(range);
+                unknownUntil = range.EndExclusive;
+            }
         }
 
         // Whatever was open when the protection began anew is open before, or behind it.
@@ -93,6 +94,17 @@ internal sealed class TrackedProcess : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _protection.Dispose();
+
+    private void TakeAll(PagemapScan scan, PageRange range, Action<PageRange> onNewMapping, Action<PageRange> onWritten)
+    {
+        bool isProtected = TryProtect(range);
+        onNewMapping(range);
+        _found.Clear();
+        if (isProtected && scan.TryTakeAll(range, _found))
+        {
+            _found.ForEach(onWritten);
+        }
+    }
 
     private static bool IsWatched(ProcessMapping mapping) => mapping is { IsPrivateAnonymous: true, IsReadable: true };
 
