@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures postcopy against stock CRIU and against the bare system calls, in one run on this
-# machine, and prints a table; the same is in perf/results/latest.md and latest.json.
+# machine, and prints a table; the same is in perf/results.
 #
 #   eng/bench.sh            1 GiB containers, three pairs of each: the better part of an hour
 #   eng/bench.sh --quick    256 MiB, one pair: a look, in some minutes once built

@@ -2,7 +2,7 @@
 # Copies memory of programs that do everything to theirs, freezes them and compares, until time is up;
 # then kills injectors at random instants:  precopy-soak.sh [MINUTES] [SEED]
 #
-# Needs root and a build (eng/build.sh, or POSTCOPY_BIN).
+# SEED repeats the injectors' part.  Needs root and a build (eng/build.sh, or POSTCOPY_BIN).
 set -euo pipefail
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -76,6 +76,7 @@ missing_packages() {
   { have ip && have tc; } || echo iproute2
   [[ $profile == test ]] || return 0
   has_static_busybox || echo busybox-static
+  have nft || echo nftables
   have redis-server || echo redis-server
   { have redis-cli && have redis-benchmark; } || echo redis-tools
   have gcc || echo gcc

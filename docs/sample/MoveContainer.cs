@@ -1,3 +1,4 @@
+using PostCopy.Certificates;
 using PostCopy.Migrate;
 using PostCopy.Transport;
 
@@ -13,6 +14,8 @@ public static class MoveContainer
         {
             ContainerId = id,
             Destination = AgentEndpoint.Parse($"{host}:7077"),
+            // As `postcopy certs` made them. With PreCopy, InjectorProgram must name a postcopy as well: the default is the running program.
+            Tls = TlsFiles.InDirectory(TlsFiles.DefaultDirectory),
         });
         Progress<MigrationProgress> progress = new(now => Console.WriteLine($"{now.Phase}: {now.PagesRemaining} of {now.PagesTotal} pages owed"));
 

@@ -4,7 +4,7 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Perf.Comparison;
 
 /// <summary>Where it was measured: no number means anything without it.</summary>
-internal sealed record Machine(string Processor, int Cpus, double MemoryGiB, string Kernel, string Criu, string Runc, double LoadAverage, DateTimeOffset At)
+internal sealed record Machine(string Processor, int Cpus, double MemoryGiB, string Kernel, string PostCopy, string Criu, string Runc, double LoadAverage, DateTimeOffset At)
 {
     public static Machine Describe()
     {
@@ -16,6 +16,7 @@ internal sealed record Machine(string Processor, int Cpus, double MemoryGiB, str
             Environment.ProcessorCount,
             double.Parse(memory, CultureInfo.InvariantCulture) / (1 << 20),
             File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
+            FirstLine(Repository.PostCopy, "--version"),
             FirstLine("criu", "--version"),
             FirstLine("runc", "--version"),
             load,
@@ -23,7 +24,7 @@ internal sealed record Machine(string Processor, int Cpus, double MemoryGiB, str
     }
 
     public override string ToString() =>
-        $"{Cpus} x {Processor}, {MemoryGiB:0} GiB, Linux {Kernel}, CRIU {Criu}, {Runc}, load average {LoadAverage:0.00} at the start, {At:yyyy-MM-dd HH:mm}Z";
+        $"{Cpus} x {Processor}, {MemoryGiB:0} GiB, Linux {Kernel}, postcopy {PostCopy}, CRIU {Criu}, {Runc}, load average {LoadAverage:0.00} at the start, {At:yyyy-MM-dd HH:mm}Z";
 
     // Found as host.sh finds it: CRIU lies beside the PATH.
     private static string FirstLine(string program, string argument) => RunningCommand

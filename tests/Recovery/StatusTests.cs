@@ -24,7 +24,7 @@ public sealed class StatusTests
         await scene.StartHeldAsync("pre-restore");
         Status here = await SingleAsync(scene, "a");
         Status there = await SingleAsync(scene, "b");
-        Assert.Equal(("source", "walker", scene.Agent.Endpoint, "Restoring", ""), (here.Role, here.Container, here.Peer, here.State, here.WaitsFor));
+        Assert.Equal(("source", "walker", scene.Agent.Endpoint, "restoring", ""), (here.Role, here.Container, here.Peer, here.State, here.WaitsFor));
         Assert.Equal(("destination", "walker", "building", ""), (there.Role, there.Container, there.State, there.WaitsFor));
         Assert.Equal(here.Session, there.Session);
         Assert.True(here.Pid > 0 && there.Pid > 0 && here.PagesTotal > 0 && here.PagesOwed == here.PagesTotal && here.Since > DateTimeOffset.UtcNow.AddHours(-1), $"{here}");
@@ -85,7 +85,7 @@ public sealed class StatusTests
         await Condition.WaitAsync(() => SingleAsync(scene, "b").GetAwaiter().GetResult().State == "complete", Limit, "the destination to be complete");
         Status there = await SingleAsync(scene, "b");
         Assert.Contains("its source to hear", there.WaitsFor, StringComparison.Ordinal);
-        AssertSays(await AbortThereAsync(scene, session), 0, "Forget");
+        AssertSays(await AbortThereAsync(scene, session), 0, "forget");
         await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session to be put away");
 
         // Its source was not dead after all. It hears that nobody knows the session, and does not resume what may have run.

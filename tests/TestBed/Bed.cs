@@ -7,7 +7,7 @@ internal static class Bed
     public static void Require()
     {
         Skip.If(!Environment.IsPrivilegedProcess, "needs root: containers are checkpointed and restored");
-        foreach (string tool in (string[])["runc", "unshare", "nsenter", "ip", "iptables-save", "busybox", "gcc"])
+        foreach (string tool in (string[])["runc", "unshare", "nsenter", "ip", "iptables-save", "nft", "busybox", "gcc"])
         {
             Skip.IfNot(IsOnPath(tool), $"needs {tool}: eng/setup.sh test installs it");
         }

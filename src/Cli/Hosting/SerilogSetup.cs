@@ -5,7 +5,7 @@ using Serilog.Events;
 
 namespace PostCopy.Hosting;
 
-/// <summary>The only file that names Serilog: everything is logged to standard error, which leaves standard output to results.</summary>
+/// <summary>Everything is logged to standard error, which leaves standard output to results.</summary>
 internal static class SerilogSetup
 {
     private const string Template = "{Timestamp:HH:mm:ss.fff} {Level:u3} {Message:lj}{NewLine}{Exception}";

@@ -185,6 +185,12 @@ internal sealed partial class AgentSession
                     TasksRun();
                 }
 
+                _readyToRun = _memory.AreIn(_wipedOnFork);
+                if (!_readyToRun)
+                {
+                    _ = BringWipedOnForkAsync(_memory);
+                }
+
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);
                 break;
             case CriuStep.PreResume when !_criu!.Hook.MayHaveRun:
@@ -204,6 +210,18 @@ internal sealed partial class AgentSession
         }
     }
 
+    /// <summary>A round trip, for the few containers that have such memory: keys and states of random generators.</summary>
+    private async Task BringWipedOnForkAsync(LazyMemory memory)
+    {
+        memory.Fetch(_wipedOnFork);
+        while (!memory.AreIn(_wipedOnFork))
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(1)).ConfigureAwait(false);
+        }
+
+        Post(new SessionEvent.ReadyToRun());
+    }
+
     /// <summary>What they have waited for is over: nothing needs to stand back any more.</summary>
     private void TasksRun()
     {
@@ -212,12 +230,12 @@ internal sealed partial class AgentSession
     }
 
     /// <summary>
-    /// Asks for the word when the copy may be let go: as soon as it is complete, or in stop-copy when its memory is, too. Reports the end when
+    /// Asks for the word when the copy may be let go: as soon as it is complete but for the memory that may follow; in stop-copy none may. Reports the end when
     /// everything is here and runc, too, has done its part: if it fails, the source must not discard anything.
     /// </summary>
     private async Task AskOrFinishAsync()
     {
-        if (_state == DestinationState.Asking && (!_container.StopCopy || _drained))
+        if (_state == DestinationState.Asking && _readyToRun && (!_container.StopCopy || _drained))
         {
             _asked = true;
             _criu!.Hook.Asked.Write("asked");

@@ -58,6 +58,8 @@ internal sealed partial class AgentSession
     private bool _drained;
     private bool _linkLost;
     private bool _asked;
+    private bool _readyToRun;
+    private IReadOnlyList<KeyValuePair<ImagePid, PageRange>> _wipedOnFork = [];
     private bool _sourceSaidNo;
     private bool _sourceSaidGoodbye;
     private uint _epoch = LaneHello.FirstEpoch;
@@ -311,6 +313,10 @@ internal sealed partial class AgentSession
             case SessionEvent.RestoreEnded { Status: var status } when _state != DestinationState.NeverRan:
                 await HandleRestoreEndedAsync(status).ConfigureAwait(false);
                 break;
+            case SessionEvent.ReadyToRun:
+                _readyToRun = true;
+                await AskOrFinishAsync().ConfigureAwait(false);
+                break;
             case SessionEvent.Drained:
                 _drained = true;
                 _awake?.Dispose();
@@ -416,6 +422,7 @@ internal sealed partial class AgentSession
     {
         OwedMemory owed = OwedMemory.From(ImageDirectory.Open(_criu!.ImageDirectory));
         _pagesTotal = owed.TotalPages;
+        _wipedOnFork = owed.WipedOnFork;
         LazyMemory memory = new(owed.Ranges, _lanes.Demand, _keeper!, _logger, _journal);
         memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
         _ = ((Func<Task>)(async () =>

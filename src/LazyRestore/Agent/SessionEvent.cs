@@ -26,6 +26,9 @@ internal abstract record SessionEvent
     /// <summary><c>runc restore</c> ended.</summary>
     internal sealed record RestoreEnded(ExitStatus Status) : SessionEvent;
 
+    /// <summary>The pages are in place that must be before a task runs.</summary>
+    internal sealed record ReadyToRun : SessionEvent;
+
     /// <summary>Every page is installed or dropped.</summary>
     internal sealed record Drained : SessionEvent;
 

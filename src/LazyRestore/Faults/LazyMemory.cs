@@ -160,6 +160,21 @@ internal sealed partial class LazyMemory : IDisposable
     public bool IsOwedAnything(ImagePid pid) =>
         Find(pid) is var process && (!process.HasArrived || Array.Exists(process.Members, static member => member.Owed.Remaining > 0));
 
+    /// <summary>Asks for pages that no task waits for yet.</summary>
+    public void Fetch(IReadOnlyList<KeyValuePair<ImagePid, PageRange>> pages)
+    {
+        foreach ((ImagePid pid, PageRange range) in pages)
+        {
+            _requester.Request(pid, range);
+        }
+
+        _requester.Flush();
+    }
+
+    /// <summary>True when these pages are owed to nobody any more.</summary>
+    public bool AreIn(IReadOnlyList<KeyValuePair<ImagePid, PageRange>> pages) =>
+        pages.All(page => Array.TrueForAll(Find(page.Key).Members, member => !member.Owed.TryNext(page.Value.Start, page.Value.EndExclusive, 1, out _)));
+
     /// <summary>Asks again for all pages that were asked for and have not come: after a reconnection their answers are lost.</summary>
     public void RepeatRequests()
     {

@@ -62,6 +62,6 @@ internal static class MmImage
             throw file.Malformed($"the VMA at {vma.Start:x} lacks one of start, end, flags, status");
         if (!PageSize.IsAligned(vma.Start) || !PageSize.IsAligned(vma.End) || vma.Start >= vma.End)
             throw file.Malformed($"the VMA {vma.Start:x}-{vma.End:x} is not a range of whole pages of {PageSize.Bytes} bytes");
-        return new ImageVma(vma.Start, vma.End, vma.Prot, (MapFlags)vma.Flags, (VmaStatus)vma.Status);
+        return new ImageVma(vma.Start, vma.End, vma.Prot, (MapFlags)vma.Flags, (VmaStatus)vma.Status, vma.Madv);
     }
 }

@@ -11,10 +11,12 @@ internal sealed class OwedMemory
     private OwedMemory(
         IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> ranges,
         IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> lazyVmas,
+        IReadOnlyList<KeyValuePair<ImagePid, PageRange>> wipedOnFork,
         ulong totalPages)
     {
         Ranges = ranges;
         LazyVmas = lazyVmas;
+        WipedOnFork = wipedOnFork;
         TotalPages = totalPages;
     }
 
@@ -27,6 +29,12 @@ internal sealed class OwedMemory
     /// <summary>Per live process, in the same order: every VMA that restore registers with the process's userfaultfd, owed pages in it or not.</summary>
     public IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> LazyVmas { get; }
 
+    /// <summary>
+    /// Owed pages that a child must not inherit (MADV_WIPEONFORK). They have to be in place before a task can fork: a child is owed what its parent is owed, and
+    /// nothing tells the one kind of mapping from the other then.
+    /// </summary>
+    public IReadOnlyList<KeyValuePair<ImagePid, PageRange>> WipedOnFork { get; }
+
     /// <summary>The pages of all <see cref="Ranges"/> together.</summary>
     public ulong TotalPages { get; }
 
@@ -36,20 +44,21 @@ internal sealed class OwedMemory
     {
         List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> ranges = [];
         List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> lazyVmas = [];
+        List<KeyValuePair<ImagePid, PageRange>> wipedOnFork = [];
         ulong totalPages = 0;
         foreach (ImageProcess process in images.Processes.Where(static process => process.IsLive))
         {
-            List<PageRange> owed = OwedTo(images, process);
+            List<PageRange> owed = OwedTo(images, process, wipedOnFork);
             foreach (PageRange range in owed)
                 totalPages += range.PageCount;
             ranges.Add(new(process.Pid, owed));
             lazyVmas.Add(new(process.Pid, [.. process.Vmas.Where(static vma => vma.CanBeLazy).Select(static vma => vma.Range)]));
         }
 
-        return new OwedMemory(ranges, lazyVmas, totalPages);
+        return new OwedMemory(ranges, lazyVmas, wipedOnFork, totalPages);
     }
 
-    private static List<PageRange> OwedTo(ImageSet images, ImageProcess process)
+    private static List<PageRange> OwedTo(ImageSet images, ImageProcess process, List<KeyValuePair<ImagePid, PageRange>> wipedOnFork)
     {
         List<PageRange> owed = new(process.Pagemap.Count);
         int lastVma = -1;
@@ -59,6 +68,9 @@ internal sealed class OwedMemory
                 continue;
             if (!vma.CanBeLazy)
                 throw new ImageFormatException(images.Path, $"pagemap-{process.Pid}.img: lazy pages {run.Range} in a VMA that cannot be lazy");
+
+            if (vma.IsWipedOnFork)
+                wipedOnFork.Add(new(process.Pid, run.Range));
 
             // CRIU ends an entry wherever one of its pipes was full.
             if (vmaIndex == lastVma && owed[^1].EndExclusive == run.Range.Start)

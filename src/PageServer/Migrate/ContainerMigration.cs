@@ -10,6 +10,7 @@ namespace PostCopy.Migrate;
 /// {
 ///     ContainerId = "web",
 ///     Destination = AgentEndpoint.Parse("10.0.0.2:7077"),
+///     Tls = TlsFiles.InDirectory(TlsFiles.DefaultDirectory),
 /// }).RunAsync(progress, cancellation);
 /// </code>
 /// Needs root, CRIU and runc on both hosts, and an agent on the destination.

@@ -44,6 +44,7 @@ internal sealed partial class MigrationRun
             }
 
             await RemoveContainerAsync(deadline.Token).ConfigureAwait(false);
+            _isNothingLeft = !_keepFiles;
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {

@@ -57,6 +57,7 @@ internal sealed partial class MigrationRun : IDisposable
     private ResidentMemory _memory;
     private FileStream? _subjectLock;
     private bool _keepFiles;
+    private bool _isNothingLeft;
 
     internal MigrationRun(MigrationOptions options, ILogger logger, IProgress<MigrationProgress>? progress)
     {
@@ -139,7 +140,7 @@ internal sealed partial class MigrationRun : IDisposable
         _preCopy?.Dispose();
         _networkLock?.Dispose();
         // Without its record a frozen copy would run on. So it stays until it is settled who runs.
-        if (!_keepFiles && _state is (SourceState.Preparing or SourceState.RolledBack or SourceState.Done))
+        if (!_keepFiles && (_isNothingLeft || _state is SourceState.Preparing or SourceState.RolledBack or SourceState.Done))
         {
             // While the hook's scripts still see that we live: none of them settles anything any more.
             _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);

@@ -4,8 +4,9 @@ using PostCopy.Linux;
 namespace PostCopy.Runc;
 
 /// <summary>
-/// The rules by which CRIU cuts a dumped container off (chain <c>CRIU</c> in its network namespace). After a successful dump they stay: in a
-/// namespace that has a name, and so outlives the container, they would keep whatever comes next off the network.
+/// The rules by which CRIU cuts a dumped container off: in its network namespace the chain <c>CRIU</c> of iptables, or with <c>network-lock nftables</c> a
+/// table <c>inet CRIU-...</c>. After a successful dump they stay: in a namespace that has a name, and so outlives the container, they would keep whatever
+/// comes next off the network.
 /// </summary>
 internal sealed class NetworkLock : IDisposable
 {
@@ -29,6 +30,7 @@ internal sealed class NetworkLock : IDisposable
             return;
         }
 
+        await RemoveTablesAsync(nsenter, cancellation).ConfigureAwait(false);
         foreach (string iptables in (string[])["iptables", "ip6tables"])
         {
             if (ChildPath.Find(iptables) is null || !(await RunAsync(nsenter, [iptables, "-w", "-n", "-L", "CRIU"], cancellation).ConfigureAwait(false)).Status.IsSuccess)
@@ -43,6 +45,25 @@ internal sealed class NetworkLock : IDisposable
                 {
                     throw new RuncException($"CRIU's network lock could not be removed from the container's network namespace ({iptables} {arguments}: {child.Error.Trim()}); remove its chain CRIU by hand");
                 }
+            }
+        }
+    }
+
+    private async Task RemoveTablesAsync(string nsenter, CancellationToken cancellation)
+    {
+        if (ChildPath.Find("nft") is null)
+        {
+            return;
+        }
+
+        // A line each: "table inet NAME".
+        string tables = (await RunAsync(nsenter, ["nft", "list", "tables", "inet"], cancellation).ConfigureAwait(false)).Output;
+        foreach (string table in tables.Split('\n').Select(static line => line.Split(' ')[^1].Trim()).Where(static name => name.StartsWith("CRIU-", StringComparison.Ordinal)))
+        {
+            CapturedChild child = await RunAsync(nsenter, ["nft", "delete", "table", "inet", table], cancellation).ConfigureAwait(false);
+            if (!child.Status.IsSuccess)
+            {
+                throw new RuncException($"CRIU's network lock could not be removed from the container's network namespace (nft delete table inet {table}: {child.Error.Trim()}); remove it by hand");
             }
         }
     }

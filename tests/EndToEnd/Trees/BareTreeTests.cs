@@ -6,6 +6,28 @@ namespace PostCopy.Tests.EndToEnd.Trees;
 [Collection(EndToEndCollection.Name)]
 public sealed class BareTreeTests
 {
+    /// <summary>MADV_WIPEONFORK: what the parent is still owed, a child that it forks must not get.</summary>
+    [SkippableFact]
+    public async Task A_child_finds_zeroes_where_its_parents_memory_is_not_for_it()
+    {
+        Bed.RequirePostCopy();
+        await using Lab lab = await Lab.UpAsync("a", "b");
+        await using RunningAgent agent = await lab["b"].StartAgentAsync();
+        string directory = Directory.CreateDirectory($"{lab.Shared}/wiped").FullName;
+        int pid = await BareTree.StartAsync(lab["a"], $"{lab.Programs}/wiped", directory);
+        await Condition.WaitAsync(() => File.Exists($"{directory}/ready"), TimeSpan.FromSeconds(30), "the program");
+        // Nobody pushes: whatever is not brought before it runs, is owed when it forks.
+        await using Migration migration = Migration.StartProcess(lab, lab["a"], pid, agent, "--policy", "none");
+        await migration.WaitUntilItDrainsAsync();
+        await File.WriteAllTextAsync($"{directory}/fork", "");
+        await Condition.WaitAsync(() => File.Exists($"{directory}/result"), TimeSpan.FromSeconds(30), "the child to look");
+        Assert.Equal("zero", await File.ReadAllTextAsync($"{directory}/result"));
+        await lab["b"].RunAsync("kill", "-KILL", $"{pid}");
+        (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
+    }
+
     private static readonly string[] Family = ["fork", "threads", "mremap", "arena", "shell"];
 
     [SkippableFact]
