@@ -66,7 +66,7 @@ internal static class MigrateCommand
         }
         catch (IOException e)
         {
-            Complaint.Write($"migrate: {e.Message}");
+            Complaint.Write(e.Message);
             return ExitCodes.Usage;
         }
     }

@@ -49,11 +49,10 @@ internal sealed partial class AgentSession
         try
         {
             KeeperProcess keeper = new(_options.KeeperProgram!, _criu!.Directory);
-            KeeperProcess dead = _keeper!;
+            // Not before the other one has everything: a fork that is being dealt with may still speak to it.
+            using KeeperProcess dead = _keeper!;
             UseKeeper(keeper);
             int kept = memory.ReplaceKeeper(keeper);
-            // Not before: a fork's event that was being read may have gone to it.
-            dead.Dispose();
             if (_record!.Init.Exists)
             {
                 keeper.Watch(_initPid);

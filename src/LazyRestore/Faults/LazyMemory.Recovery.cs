@@ -23,12 +23,14 @@ internal sealed partial class LazyMemory
         }
 
         Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces = [];
+        HashSet<int> restored = [];
         foreach ((int space, ImagePid? added, int child, UffdEvent message) in journal.Entries())
         {
             if (added is { } pid)
             {
                 DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
                 spaces[space] = (process, new OwedPages(process.Layout));
+                restored.Add(space);
             }
             else
             {
@@ -42,7 +44,7 @@ internal sealed partial class LazyMemory
         foreach ((int id, (DumpedProcess process, OwedPages owed)) in spaces)
         {
             Userfaultfd uffd = held.GetValueOrDefault(id) ?? throw new InvalidDataException($"the keeper does not hold the userfaultfd of address space {id} (process {process.Pid})");
-            Serve(new AddressSpace(id, process, uffd, owed));
+            Serve(new AddressSpace(id, process, uffd, owed) { IsForked = !restored.Contains(id) });
         }
 
         _restoreFinished.Set();
