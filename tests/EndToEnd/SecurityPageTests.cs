@@ -23,7 +23,7 @@ public sealed partial class SecurityPageTests
 
         (string Host, string Command)[] commands = [.. Commands().Matches(await File.ReadAllTextAsync(Path.Combine(Repository.Root, "docs", "security.md")))
             .Select(static match => (match.Groups["host"].Value, match.Groups["command"].Value))];
-        Assert.Equal(7, commands.Length);
+        Assert.Equal(8, commands.Length);
         RunningCommand? agent = null;
         try
         {
@@ -82,7 +82,7 @@ public sealed partial class SecurityPageTests
         return
         [
             (away ? at : other, $"cd /run && cp -pr {from} {between}"),
-            (away ? other : at, $"cd /run && mkdir -p $(dirname {to}) && cp -pr {between} {to} && rm -r {between}"),
+            (away ? other : at, $"cd /run && cp -pr {between} {to} && rm -r {between}"),
         ];
     }
 

@@ -49,7 +49,14 @@ internal static class RecoveryTargets
             Prepare.Parser.ParseFrom(record.Prepare);
         }), typeof(IOException), typeof(InvalidProtocolBufferException)),
         new("status", [Written(static directory => SessionList.Write(directory, new SessionStatus { Session = "s", Role = "source", Container = "web", State = "handed-off" }), "status.json")],
-            bytes => Reread(bytes, "status.json", static directory => Assert.Single(SessionList.Read(Path.GetDirectoryName(directory)!))), typeof(IOException)),
+            bytes => Reread(bytes, "status.json", static directory =>
+            {
+                // What is damaged is listed as that.
+                if (Assert.Single(SessionList.Read(Path.GetDirectoryName(directory)!)) is { State: "damaged", WaitsFor: var reason })
+                {
+                    throw new IOException(reason);
+                }
+            }), typeof(IOException)),
         new("journal", [Journal()], Recover, typeof(InvalidDataException)),
         new("keeper", [[(byte)'e', 0, 0, 0, 0]], TakeOver, typeof(IOException), typeof(SocketException)),
         new("account of owed pages", [new Owed { Pid = 7, Starts = { 0x10_1000, 0x80_0000 }, Pages = { 3, 1 }, Last = true }.ToByteArray()], Restrict, typeof(ProtocolException), typeof(InvalidProtocolBufferException)),

@@ -79,6 +79,8 @@ public sealed class DeadAgentTests
     {
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
+        // Handed off, it may stand still for a moment more, until all of its tasks are let go.
+        await Condition.WaitAsync(() => scene.Walker.Container.StatusOnAsync(scene.Lab["b"]).GetAwaiter().GetResult() == "running", TimeSpan.FromSeconds(30), "it to run there");
         await scene.Lab["b"].RunAsync("runc", "pause", scene.Walker.Container.Id);
         await scene.KillAgentAsync();
         await scene.RestartAgentAsync();

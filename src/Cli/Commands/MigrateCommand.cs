@@ -41,7 +41,7 @@ internal static class MigrateCommand
     {
         ReportFile.Validators.Add(static result =>
         {
-            if (result.GetValueOrDefault<string?>() is { } file && !Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(file))))
+            if (result.GetValueOrDefault<string?>() is { } file && (file.Length == 0 || !Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(file)))))
             {
                 result.AddError($"--report {file}: there is no such directory");
             }

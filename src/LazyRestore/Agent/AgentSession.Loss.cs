@@ -28,9 +28,9 @@ internal sealed partial class AgentSession
         }
 
         SessionOrder? order = SessionOrders.FindLoss(_criu!.Directory);
-        if (_lanes.IsInstallingStaged && order != SessionOrder.Kill)
+        if (_lanes.IsInstallingStaged && !_memory.IsShortOfMemory && order != SessionOrder.Kill)
         {
-            // What is here already is not lost.
+            // What is here already is not lost, unless there is no memory to put it in place.
             return;
         }
 

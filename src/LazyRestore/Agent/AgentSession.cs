@@ -523,7 +523,8 @@ internal sealed partial class AgentSession
     {
         _memory?.Dispose();
         _lanes.ReleaseStaging();
-        KeeperProcess? keeper = Interlocked.Exchange(ref _keeper, null);
+        using EventJournal? journal = Interlocked.Exchange(ref _journal, null);
+        using KeeperProcess? keeper = Interlocked.Exchange(ref _keeper, null);
         if (keeper is null)
         {
             return;
@@ -544,11 +545,6 @@ internal sealed partial class AgentSession
         {
             AgentLog.KeeperDied(_logger, Token.Name, e.Message);
             KeeperCgroup.RemoveIfEmpty();
-        }
-        finally
-        {
-            keeper.Dispose();
-            _journal?.Dispose();
         }
     }
 }

@@ -145,14 +145,14 @@ public static class KeeperMain
             return kind != KeeperProtocol.Release;
         }
 
-        /// <summary>False when the agent is gone: also one that has not read all that it was sent (ECONNRESET, unix(7)). Whatever an agent does, what is held stays held.</summary>
+        /// <summary>False when the agent is gone: also one that has not read all that it was sent (unix(7)).</summary>
         private bool TryReceive(out byte kind, out int number, out int descriptor)
         {
             try
             {
                 return KeeperProtocol.TryReceive(_agent, out kind, out number, out descriptor);
             }
-            catch (IOException)
+            catch (LinuxException e) when (e.Errno == Linux.Errno.ECONNRESET)
             {
                 (kind, number, descriptor) = (0, 0, -1);
                 return false;

@@ -111,13 +111,16 @@ internal sealed class CriuHook : IDisposable
     /// <summary>
     /// Completes when the CRIU that found what <see cref="FreezeBeforeDump"/> froze has ended, which it may do after the runc that started it.
     /// </summary>
-    internal Task CriuEndedAsync()
+    internal Task CriuEndedAsync() => CriuIn(_directory)?.WaitForEndAsync() ?? Task.CompletedTask;
+
+    /// <summary>That CRIU, in a session's directory; null when there was none.</summary>
+    internal static ProcessIdentity? CriuIn(string sessionDirectory)
     {
-        string path = Path.Combine(_directory, "criu");
+        string path = Path.Combine(sessionDirectory, "criu");
         string[] words = File.Exists(path) ? File.ReadAllText(path).Split() : [];
         return words is [var pid, var started, ..]
-            ? new ProcessIdentity(int.Parse(pid, CultureInfo.InvariantCulture), ulong.Parse(started, CultureInfo.InvariantCulture)).WaitForEndAsync()
-            : Task.CompletedTask;
+            ? new ProcessIdentity(int.Parse(pid, CultureInfo.InvariantCulture), ulong.Parse(started, CultureInfo.InvariantCulture))
+            : null;
     }
 
     /// <summary>CRIU's steps as they come.</summary>

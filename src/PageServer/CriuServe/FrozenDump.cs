@@ -133,7 +133,14 @@ internal sealed class FrozenDump : IDisposable
 
         _freezer!.Freeze();
         IsHandedOff = _criu.Hook.Decision.Write(HandedOffWord) == HandedOffWord ? true : throw new IOException($"{Name} runs on here: it was let go");
-        TellStatus();
+        try
+        {
+            TellStatus();
+        }
+        catch (IOException)
+        {
+            // A full state directory, for example: postcopy status shows old news, which is no reason to leave the client without its pages.
+        }
     }
 
     /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>

@@ -31,4 +31,7 @@ internal static partial class Log
 
     [LoggerMessage(1108, LogLevel.Warning, "session {Session}: progress is shown no more: {Reason}")]
     internal static partial void NoProgress(ILogger logger, string session, string reason);
+
+    [LoggerMessage(1109, LogLevel.Warning, "session {Session}: something of its directory is left: {Reason}")]
+    internal static partial void LeftBehind(ILogger logger, string session, string reason);
 }

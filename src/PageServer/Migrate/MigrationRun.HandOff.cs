@@ -283,7 +283,8 @@ internal sealed partial class MigrationRun
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
             _keepFiles = true;
-            _errors.Add($"CRIU has not let the container go ({Explain(e)}): its log is {_criu.DumpLog}. Killing criu lets the container run on here; postcopy abort {_session.Name} then puts the rest away");
+            string reason = e is OperationCanceledException ? $"not within {CleanUpDeadline.TotalSeconds} s" : e.Message;
+            _errors.Add($"CRIU has not let the container go ({reason}): its log is {_criu.DumpLog}. Killing criu lets the container run on here; postcopy abort {_session.Name} then puts the rest away");
             return;
         }
 

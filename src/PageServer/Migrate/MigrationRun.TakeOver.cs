@@ -94,7 +94,8 @@ internal sealed partial class MigrationRun
                 ?? throw new MigrationException($"{_engine.Subject} is being migrated by another process (session {session})");
             bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
                 && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
-            if (handedOff || record.Checkpoint.Exists)
+            // A CRIU that has outlived its runc holds the tasks, and asks the record what to do with them.
+            if (handedOff || record.Checkpoint.Exists || CriuHook.CriuIn(directory) is { Exists: true })
             {
                 throw new MigrationException(handedOff
                     ? $"{_engine.Subject} was handed off in session {session}, which has not ended: postcopy migrate --resume {session}"

@@ -104,6 +104,12 @@ internal sealed partial class MigrationRun : IDisposable
     /// <summary>Whatever it is, a defect of ours included: before the hand-off the container must run on, and behind it the frozen copy must be served, or kept.</summary>
     private async Task<MigrationOutcome> EndAfterFailureAsync(Exception failure, CancellationToken cancellation)
     {
+        if (_state == SourceState.RolledBack)
+        {
+            // It is decided, and what had to be done for it may not have been.
+            return KeepUnsettled(failure);
+        }
+
         _errors.Add(Explain(failure));
         try
         {
@@ -143,12 +149,25 @@ internal sealed partial class MigrationRun : IDisposable
         if (!_keepFiles && (_isNothingLeft || _state is SourceState.Preparing or SourceState.RolledBack or SourceState.Done))
         {
             // While the hook's scripts still see that we live: none of them settles anything any more.
-            _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);
+            DeleteSession();
         }
 
         _criu?.Dispose();
         _subjectLock?.Dispose();
         _pool.Dispose();
+    }
+
+    /// <summary>What is left of it decides nothing, and must not stand in the way of the report.</summary>
+    private void DeleteSession()
+    {
+        try
+        {
+            _criu?.Delete(keepLogs: _errors.Count > 0 && _checkpoint is not null);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Log.LeftBehind(_logger, _session.Name, e.Message);
+        }
     }
 
     private async Task PrepareAsync(CancellationToken cancellation)
