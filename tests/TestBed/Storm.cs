@@ -71,9 +71,10 @@ internal sealed class Storm
         AssertNothingWrong();
     }
 
-    /// <summary>Has the worker vfork stay in the kernel until <see cref="Release"/>, and waits until it does.</summary>
+    /// <summary>Has the worker vfork stay in the kernel until <see cref="Release"/>, and be there seldom after that; waits until it is.</summary>
     public async Task HoldAsync()
     {
+        await File.WriteAllTextAsync($"{_directory}/seldom", "");
         await File.WriteAllTextAsync($"{_directory}/hold", "");
         await Condition.WaitAsync(() => File.Exists($"{_directory}/held"), Limit, "the worker vfork to wait for its child");
     }

@@ -183,7 +183,8 @@ void do_exec(struct worker *w)
     region_check_all(w, &r);
 }
 
-// A vfork whose child takes its time for as long as there is a file "hold", and says so by "held": meanwhile the parent cannot be stopped.
+// A vfork whose child takes its time for as long as there is a file "hold", and says so by "held": meanwhile the parent cannot be stopped.  With a file
+// "seldom" there is a while between one and the next in which it can.
 void do_vfork(struct worker *w)
 {
     struct region r = region_make(w, 256, 0);
@@ -199,6 +200,8 @@ void do_vfork(struct worker *w)
         }
         reap(w, pid, 8, "a child of vfork");
         region_check_some(w, &r, 4);
+        if (access("seldom", F_OK) == 0)
+            pause_us(50000);
     }
     region_check_all(w, &r);
 }
