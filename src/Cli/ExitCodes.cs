@@ -6,6 +6,10 @@ namespace PostCopy;
 internal static class ExitCodes
 {
     internal const int Moved = 0;
+
+    /// <summary>Of any command: it could not do its work, and this says nothing about a container.</summary>
+    internal const int Failed = 1;
+
     internal const int Usage = 2;
     internal const int CannotHere = 3;
     internal const int RolledBack = 10;

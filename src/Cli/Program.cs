@@ -46,9 +46,8 @@ internal static class Program
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // Not for migrate: whoever may have touched a container says where it is.
             Complaint.Write(e.Message);
-            return ExitCodes.CannotHere;
+            return ExitCodes.Failed;
         }
     }
 }

@@ -6,14 +6,14 @@ namespace PostCopy.Tests.Cli;
 /// <summary>What is refused before anything happens, and how it is said.</summary>
 public sealed class CommandLineTests : IDisposable
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
     private readonly string _directory = Directory.CreateTempSubdirectory("postcopy-cli-").FullName;
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [SkippableTheory]
-    [InlineData("--report {}/missing/report.json migrate", "there is no such directory", "migrate runc web --to 127.0.0.1:1 --report {}/missing/report.json")]
-    [InlineData("behind the form's name as well", "there is no such directory", "migrate --report {}/missing/report.json runc web --to 127.0.0.1:1")]
+    [InlineData("a report in no directory", "there is no such directory", "migrate runc web --to 127.0.0.1:1 --report {}/missing/report.json")]
+    [InlineData("the same before the form's name", "there is no such directory", "migrate --report {}/missing/report.json runc web --to 127.0.0.1:1")]
     [InlineData("--resume and a form", "--resume SESSION stands alone", "migrate --resume s runc web --to 127.0.0.1:1")]
     [InlineData("no word", "forget", "abort s --source-is-dead forget")]
     [InlineData("a number", "7", "abort s --source-is-dead 7")]

@@ -93,6 +93,28 @@ public sealed class DeadMigrateTests
         await scene.ExpectWholeOnDestinationAsync();
     }
 
+    /// <summary>Behind the hand-off, where whoever fails and puts its session away lets two copies run.</summary>
+    [SkippableFact]
+    public async Task A_log_that_fills_up_in_the_drain_ends_nothing()
+    {
+        const string log = "/run/migrate-log";
+        await using Scene scene = await Scene.StartAsync(static lab => lab["a"].MountTmpfsAsync(log, "16k"));
+        await scene.LimitRateAsync(8);
+        await using RunningCommand migration = scene.Lab["a"].Start(
+        [
+            "bash", "-c", $"exec \"$@\" 2>>{log}/log", "bash", Repository.PostCopy, "migrate", "runc", scene.Walker.Container.Id, "--to", scene.Agent.Endpoint,
+            "--token-file", scene.Agent.TokenFile, .. RunningAgent.Security([]),
+        ]);
+        await Condition.WaitAsync(
+            () => scene.Lab["a"].TryAsync("grep", "-q", "memory follows", $"{log}/log").GetAwaiter().GetResult().ExitCode == 0, TimeSpan.FromSeconds(60), "the drain");
+        // To the end of its last page, and no further page is left.
+        await scene.Lab["a"].RunAsync("bash", "-c", $"head -c $((4096 - $(stat -c %s {log}/log) % 4096)) /dev/zero >>{log}/log; ! cat /dev/zero >{log}/rest");
+        await scene.UnlimitRateAsync();
+        CommandResult result = await migration.WaitAsync(TimeSpan.FromSeconds(60));
+        Assert.True(result.ExitCode == ExitCode.Moved, $"{result}");
+        await scene.ExpectWholeOnDestinationAsync();
+    }
+
     [SkippableFact]
     public async Task A_dead_attempt_is_in_nobodys_way()
     {

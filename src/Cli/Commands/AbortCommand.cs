@@ -9,9 +9,6 @@ namespace PostCopy.Commands;
 /// <summary><c>postcopy abort SESSION</c>: on the source for what is left of an attempt, on the destination for what its agent shall do.</summary>
 internal static class AbortCommand
 {
-    private const string Poison = "poison";
-    private const string Kill = "kill";
-
     internal static Command Create()
     {
         Argument<string> session = new("SESSION") { Description = "The session's name, as postcopy status shows it." };
@@ -24,7 +21,7 @@ internal static class AbortCommand
             Description = "On the destination, while pages are owed: the source is lost for good. poison: whoever touches a missing page gets SIGBUS. kill: the container is killed.",
             HelpName = "poison|kill",
         };
-        sourceIsDead.AcceptOnlyFromAmong(Poison, Kill);
+        sourceIsDead.AcceptOnlyFromAmong("poison", "kill");
         Option<string> stateDirectory = new("--state-dir")
         {
             Description = "Where sessions keep their state.",
@@ -42,27 +39,21 @@ internal static class AbortCommand
             bool isDestination = SessionOrders.IsDestination(directory, name);
             if (parsed.GetResult(isDestination ? destinationIsDead : sourceIsDead) is { Implicit: false })
             {
-                Console.Error.WriteLine(isDestination
-                    ? $"postcopy abort: this host is the destination of {name}; {destinationIsDead.Name} is for its source"
-                    : $"postcopy abort: this host is not the destination of {name}; {sourceIsDead.Name} is for that one");
+                Complaint.Write(isDestination
+                    ? $"this host is the destination of {name}; {destinationIsDead.Name} is for its source"
+                    : $"this host is not the destination of {name}; {sourceIsDead.Name} is for that one");
                 return Task.FromResult(ExitCodes.Usage);
             }
 
             return isDestination
-                ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead)))
+                ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead) is { } loss ? Enum.Parse<SessionOrder>(loss, ignoreCase: true) : null))
                 : RunAsync(name, directory, parsed.GetValue(destinationIsDead));
         });
         return command;
     }
 
-    private static int Order(string session, string stateDirectory, string? loss)
+    private static int Order(string session, string stateDirectory, SessionOrder? order)
     {
-        SessionOrder? order = loss switch
-        {
-            Poison => SessionOrder.Poison,
-            Kill => SessionOrder.Kill,
-            _ => null,
-        };
         SessionStatus? status = SessionList.Read(stateDirectory).FirstOrDefault(one => one.Session == session && one.Role == "destination");
         if (status?.State is "receiving" or "building" or "asking")
         {
@@ -83,21 +74,19 @@ internal static class AbortCommand
 
     private static async Task<int> RunAsync(string session, string stateDirectory, bool destinationIsDead)
     {
+        MigrationReport report;
         try
         {
-            MigrationReport report = await ContainerMigration.AbortAsync(session, stateDirectory, destinationIsDead).ConfigureAwait(false);
-            Console.WriteLine(ReportText.Where(report.Outcome));
-            foreach (string error in report.Errors)
-            {
-                await Console.Error.WriteLineAsync($"postcopy: {error}").ConfigureAwait(false);
-            }
-
-            return ExitCodes.For(report.Outcome);
+            report = await ContainerMigration.AbortAsync(session, stateDirectory, destinationIsDead).ConfigureAwait(false);
         }
         catch (IOException e)
         {
-            await Console.Error.WriteLineAsync($"postcopy abort: {e.Message}").ConfigureAwait(false);
+            Complaint.Write(e.Message);
             return ExitCodes.Usage;
         }
+
+        Complaint.Attempt("the outcome could not be printed", () => Console.WriteLine(ReportText.Where(report.Outcome)));
+        Complaint.Write(report.Errors);
+        return ExitCodes.For(report.Outcome);
     }
 }

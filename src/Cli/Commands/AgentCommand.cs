@@ -50,26 +50,14 @@ internal static class AgentCommand
             HelpName = "SECONDS",
             DefaultValueFactory = static _ => new AgentOptions().LostAfter.TotalSeconds,
         };
-        lostAfter.Validators.Add(static result =>
-        {
-            if (!(result.GetValueOrDefault<double>() > 0 && result.GetValueOrDefault<double>() <= TimeSpan.MaxValue.TotalSeconds / 2))
-            {
-                result.AddError("--lost-after must be more than 0 seconds");
-            }
-        });
+        lostAfter.Require(static seconds => seconds > 0 && seconds <= TimeSpan.MaxValue.TotalSeconds / 2, "more than 0 seconds, and not for ever");
         Option<int> maxSessions = new("--max-sessions")
         {
             Description = "Most migrations received at the same time; further ones are refused before anything is frozen.",
             HelpName = "N",
             DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
         };
-        maxSessions.Validators.Add(static result =>
-        {
-            if (result.GetValueOrDefault<int>() < 1)
-            {
-                result.AddError("--max-sessions must be 1 or more");
-            }
-        });
+        maxSessions.Require(static sessions => sessions >= 1, "1 or more");
         Option<double> stepDeadline = StepDeadlineOption.Create();
         Option<long> stagingLimit = new("--staging-limit")
         {

@@ -48,38 +48,37 @@ internal static class CheckCommand
             return here.CanSend && here.CanReceive ? ExitCodes.Moved : ExitCodes.CannotHere;
         }
 
-        HostCheckReport there;
+        HostCheckReport? there = null;
+        string? unasked = null;
         try
         {
             there = await ask(to).ConfigureAwait(false);
         }
         catch (IOException e)
         {
-            if (json)
-            {
-                await output.WriteLineAsync($"{{\"source\":{here.ToJson()},\"destination\":null}}").ConfigureAwait(false);
-            }
-            else
-            {
-                Write(output, here, "this host", json);
-            }
-
-            await Console.Error.WriteLineAsync($"postcopy check: {e.Message}").ConfigureAwait(false);
-            return ExitCodes.CannotHere;
+            unasked = e.Message;
         }
 
         if (json)
         {
-            await output.WriteLineAsync($"{{\"source\":{here.ToJson()},\"destination\":{there.ToJson()}}}").ConfigureAwait(false);
+            await output.WriteLineAsync($"{{\"source\":{here.ToJson()},\"destination\":{there?.ToJson() ?? "null"}}}").ConfigureAwait(false);
         }
         else
         {
             Write(output, here, "this host", json);
-            await output.WriteLineAsync().ConfigureAwait(false);
-            Write(output, there, to.ToString(), json);
+            if (there is not null)
+            {
+                await output.WriteLineAsync().ConfigureAwait(false);
+                Write(output, there, to.ToString(), json);
+            }
         }
 
-        return here.CanSend && there.CanReceive ? ExitCodes.Moved : ExitCodes.CannotHere;
+        if (unasked is not null)
+        {
+            Complaint.Write(unasked);
+        }
+
+        return here.CanSend && there is { CanReceive: true } ? ExitCodes.Moved : ExitCodes.CannotHere;
     }
 
     private static void Write(TextWriter output, HostCheckReport report, string host, bool json)

@@ -214,11 +214,7 @@ internal static class MigrateCommand
             Complaint.Attempt($"the report could not be written to {file}", () => File.WriteAllText(file, text + Environment.NewLine));
         }
 
-        foreach (string error in report.Errors)
-        {
-            Complaint.Write(error);
-        }
-
+        Complaint.Write(report.Errors);
         return ExitCodes.For(report.Outcome);
     }
 }

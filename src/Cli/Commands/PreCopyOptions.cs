@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using PostCopy.Migrate;
 
 namespace PostCopy.Commands;
@@ -51,17 +50,9 @@ internal sealed class PreCopyOptions
             }
 
         });
-        _maxRounds.Validators.Add(static result => Require(result, result.GetValueOrDefault<int>() >= 1, "1 or more"));
-        _maxSeconds.Validators.Add(static result => Require(result, result.GetValueOrDefault<double>() >= 0, "0 or more"));
-        _maxRate.Validators.Add(static result => Require(result, result.GetValueOrDefault<double>() >= 0, "0 or more"));
-    }
-
-    private static void Require(OptionResult result, bool holds, string what)
-    {
-        if (!holds)
-        {
-            result.AddError($"{result.Option.Name} must be {what}");
-        }
+        _maxRounds.Require(static rounds => rounds >= 1, "1 or more");
+        _maxSeconds.Require(static seconds => seconds >= 0, "0 or more");
+        _maxRate.Require(static rate => rate >= 0, "0 or more");
     }
 
     internal MigrationOptions Apply(ParseResult parsed, MigrationOptions options) => options with

@@ -16,13 +16,7 @@ internal static class StepDeadlineOption
             HelpName = "SECONDS",
             DefaultValueFactory = static _ => DefaultSeconds,
         };
-        option.Validators.Add(static result =>
-        {
-            if (result.GetValueOrDefault<double>() is <= 0 or > MaxSeconds)
-            {
-                result.AddError($"--step-deadline is between 0 and {MaxSeconds} seconds");
-            }
-        });
+        option.Require(static seconds => seconds is > 0 and <= MaxSeconds, $"more than 0 and at most {MaxSeconds} seconds");
         return option;
     }
 }

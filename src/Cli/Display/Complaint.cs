@@ -15,6 +15,14 @@ internal static class Complaint
         }
     }
 
+    internal static void Write(IEnumerable<string> messages)
+    {
+        foreach (string message in messages)
+        {
+            Write(message);
+        }
+    }
+
     /// <summary>Does what may fail and must not decide anything; says so when it does.</summary>
     internal static void Attempt(string failure, Action attempt)
     {

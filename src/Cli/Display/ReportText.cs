@@ -13,7 +13,7 @@ internal static class ReportText
     {
         MigrationOutcome.Moved => "the container runs on the destination; nothing is left here.",
         MigrationOutcome.Refused => "the container was not touched.",
-        MigrationOutcome.RolledBack => "the container runs here.",
+        MigrationOutcome.RolledBack => "the container stays here, and nowhere else.",
         MigrationOutcome.HandedOff => "the container was handed off and is frozen here; do not thaw it.",
         MigrationOutcome.Lost => "the container is lost, or memory of it.",
         _ => outcome.ToString(),
@@ -27,7 +27,7 @@ internal static class ReportText
         {
             MigrationOutcome.Moved => $"{container} runs on {destination}{(options.DestinationId is { } id ? $" as {id}" : "")}; nothing is left here.",
             MigrationOutcome.Refused => $"{container} was not touched: it is where and as it was.",
-            MigrationOutcome.RolledBack => $"{container} runs here as before; nothing is left on {destination}.",
+            MigrationOutcome.RolledBack => $"{container} stays here as it was, and nowhere else.",
             MigrationOutcome.HandedOff => $"{container} was handed off to {destination}, but pages are still owed. Its frozen copy is kept here; do not thaw it.",
             MigrationOutcome.Lost => $"{container} is lost, or memory of it.",
             _ => report.Outcome.ToString(),

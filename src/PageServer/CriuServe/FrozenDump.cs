@@ -133,14 +133,7 @@ internal sealed class FrozenDump : IDisposable
 
         _freezer!.Freeze();
         IsHandedOff = _criu.Hook.Decision.Write(HandedOffWord) == HandedOffWord ? true : throw new IOException($"{Name} runs on here: it was let go");
-        try
-        {
-            TellStatus();
-        }
-        catch (IOException)
-        {
-            // A full state directory, for example: postcopy status shows old news, which is no reason to leave the client without its pages.
-        }
+        TellStatus();
     }
 
     /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
@@ -293,18 +286,28 @@ internal sealed class FrozenDump : IDisposable
     }
 
     /// <summary>For <c>postcopy status</c>.</summary>
-    private void TellStatus() => SessionList.Write(_criu.Directory, new SessionStatus
+    private void TellStatus()
     {
-        Session = Session,
-        Role = SessionStatus.PageServer,
-        Container = Name,
-        State = IsHandedOff ? HandedOffWord : "frozen",
-        WaitsFor = IsHandedOff
-            ? "a client to fetch the pages, or a word: SIGUSR1 discards the frozen copy, SIGUSR2 lets it run on"
-            : "a client to fetch the pages; SIGTERM lets it run on",
-        Since = DateTimeOffset.UtcNow,
-        Pid = Environment.ProcessId,
-    });
+        try
+        {
+            SessionList.Write(_criu.Directory, new SessionStatus
+            {
+                Session = Session,
+                Role = SessionStatus.PageServer,
+                Container = Name,
+                State = IsHandedOff ? HandedOffWord : "frozen",
+                WaitsFor = IsHandedOff
+                    ? "a client to fetch the pages, or a word: SIGUSR1 discards the frozen copy, SIGUSR2 lets it run on"
+                    : "a client to fetch the pages; SIGTERM lets it run on",
+                Since = DateTimeOffset.UtcNow,
+                Pid = Environment.ProcessId,
+            });
+        }
+        catch (IOException)
+        {
+            // A full state directory, for example: old news is shown, which is no reason to leave a client without its pages.
+        }
+    }
 
     private void Reach(int root, Dictionary<Memory.ImagePid, int> tasks)
     {

@@ -141,7 +141,7 @@ internal sealed partial class MigrationRun
         }
 
         // Who wants to leave hears why nothing happens, before somebody kills this process.
-        using CancellationTokenRegistration wish = leave.Register(() => Log.TooLateToCancel(_logger, _session.Name));
+        using CancellationTokenRegistration wish = _state == SourceState.HandedOff ? leave.Register(() => Log.TooLateToCancel(_logger, _session.Name)) : default;
         while (_state == SourceState.HandedOff)
         {
             try

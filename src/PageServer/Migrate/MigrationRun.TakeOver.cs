@@ -56,7 +56,6 @@ internal sealed partial class MigrationRun
         {
             if (!destinationIsDead)
             {
-                _keepFiles = true;
                 throw new MigrationException(
                     $"{_engine.Subject} was handed off to {_options.Destination} and may be running there. Go on with: postcopy migrate --resume {_session.Name}. " +
                     "Only if that host is lost for good: postcopy abort --destination-is-dead, which lets the container run here as it was at the freeze, " +
@@ -120,7 +119,8 @@ internal sealed partial class MigrationRun
         }
         catch (Exception e)
         {
-            outcome = KeepUnsettled(e);
+            _errors.Add(Explain(e));
+            outcome = KeepUnsettled();
         }
 
         return Report(outcome);
@@ -174,7 +174,11 @@ internal sealed partial class MigrationRun
             BeginEpoch();
             await ConnectAsync(limit.Token).ConfigureAwait(false);
         }
-        catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session } && _control is null)
+        catch (Exception e) when (_control is not null && e is (IOException or SocketException or OperationCanceledException))
+        {
+            // Whatever broke then: its agent has taken the control lane, so it lives and has the session.
+        }
+        catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session })
         {
             // Its agent lives and knows nothing of the session: the host was started anew, and what ran there is gone.
             return;
@@ -185,7 +189,6 @@ internal sealed partial class MigrationRun
         }
         catch (IOException e)
         {
-            _keepFiles = true;
             throw new MigrationException(
                 $"whether the destination is dead cannot be said: {e.Message}. Nothing was changed: mend that, so that its agent at {_options.Destination} can be asked, or see that nothing answers there");
         }

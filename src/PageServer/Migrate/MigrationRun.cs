@@ -107,7 +107,7 @@ internal sealed partial class MigrationRun : IDisposable
         if (_state == SourceState.RolledBack)
         {
             // It is decided, and what had to be done for it may not have been.
-            return KeepUnsettled(failure);
+            return LeaveForLater(failure);
         }
 
         _errors.Add(Explain(failure));
@@ -124,14 +124,19 @@ internal sealed partial class MigrationRun : IDisposable
         }
         catch (Exception e)
         {
-            return KeepUnsettled(e);
+            return LeaveForLater(e);
         }
     }
 
-    /// <summary>Nothing more can be done here than to leave everything as it is for a later process, and to say what the record says.</summary>
-    private MigrationOutcome KeepUnsettled(Exception e)
+    private MigrationOutcome LeaveForLater(Exception e)
     {
         _errors.Add($"{Explain(e)}. What there is of the session is kept: see postcopy status; to go on with it: postcopy migrate --resume {_session.Name}");
+        return KeepUnsettled();
+    }
+
+    /// <summary>Leaves everything as it is for a later process. Returns what the record says.</summary>
+    private MigrationOutcome KeepUnsettled()
+    {
         _keepFiles = true;
         return _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
     }
