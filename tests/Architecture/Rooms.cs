@@ -24,7 +24,7 @@ internal static class Rooms
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
         new("PageServer", "Sessions", ["HandOff", "Linux"]),
         new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
-        new("PageServer", "Runc", ["Criu", "Linux", "Memory"]),
+        new("PageServer", "Runc", ["Criu", "Pages", "Linux", "Memory"]),
         new("PageServer", "Trees", ["Criu", "Pages", "Linux", "Memory"]),
         new("PageServer", "CriuWire", ["Transport", "Wire", "Memory"]),
         new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Sessions", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),

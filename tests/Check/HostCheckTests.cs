@@ -8,6 +8,9 @@ namespace PostCopy.Tests.Check;
 
 public sealed class HostCheckTests : IDisposable
 {
+    /// <summary>Where the limit has to pass.</summary>
+    private static readonly TimeSpan Impatience = TimeSpan.FromSeconds(2);
+
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("postcopy-test-check-");
 
     public void Dispose() => _directory.Delete(recursive: true);
@@ -22,7 +25,7 @@ public sealed class HostCheckTests : IDisposable
     private string PathWithout(params string[] hidden)
     {
         string bin = _directory.CreateSubdirectory("bin").FullName;
-        foreach (string program in new[] { "criu", "runc", "bash", "iptables-restore", "ip6tables-restore" }.Except(hidden))
+        foreach (string program in new[] { "criu", "runc", "bash", "iptables-restore", "ip6tables-restore", "nsenter", "nft" }.Except(hidden))
             File.CreateSymbolicLink(Path.Combine(bin, program), ChildPath.Find(program)!);
         return bin;
     }
@@ -53,9 +56,9 @@ public sealed class HostCheckTests : IDisposable
     private static string[] Traces() =>
     [
         .. Directory.GetDirectories(Path.GetTempPath(), $"postcopy-check-{Environment.ProcessId}-*"),
-        .. Directory.GetDirectories("/run", $".postcopy-check-{Environment.ProcessId}"),
+        .. Directory.GetDirectories("/run", $".postcopy-check-{Environment.ProcessId}-*"),
         .. Directory.GetDirectories("/sys/fs/cgroup").Append("/sys/fs/cgroup")
-            .SelectMany(cgroup => Directory.GetDirectories(cgroup, $"postcopy-check-{Environment.ProcessId}")),
+            .SelectMany(cgroup => Directory.GetDirectories(cgroup, $"postcopy-check-{Environment.ProcessId}-*")),
         .. Processes.CommandLines().Where(cmdline => cmdline.EndsWith($"sleep\0{ThrowAwayProcess.LifetimeSeconds}\0", StringComparison.Ordinal)),
     ];
 
@@ -86,7 +89,7 @@ public sealed class HostCheckTests : IDisposable
     {
         string path = PathWithout("criu");
         Script("criu", "echo 'Version: 3.17.1'");
-        Dictionary<string, HostCheckItem> old = await RunAsync(new HostCheckOptions { SearchPath = path });
+        Dictionary<string, HostCheckItem> old = await RunAsync(new HostCheckOptions { SearchPath = path, StepLimit = Impatience });
         Assert.Equal(HostCheckResult.Missing, old["criu"].Result);
         Assert.StartsWith("3.17.1 (", old["criu"].Found, StringComparison.Ordinal);
         Assert.Equal("dump claims success, but the process lives on", old["criu-trial"].Found);
@@ -110,8 +113,8 @@ public sealed class HostCheckTests : IDisposable
     public async Task A_program_that_hangs_is_given_up()
     {
         string path = PathWithout("runc");
-        Script("runc", "exec /bin/sleep 20");
-        HostCheckItem runc = (await RunAsync(new HostCheckOptions { SearchPath = path }))["runc"];
+        Script("runc", "exec /bin/sleep 60");
+        HostCheckItem runc = (await RunAsync(new HostCheckOptions { SearchPath = path, StepLimit = Impatience }))["runc"];
         Assert.Equal(HostCheckResult.Missing, runc.Result);
         Assert.Contains("did not end within", runc.Found, StringComparison.Ordinal);
     }

@@ -20,7 +20,7 @@ public sealed class ImageLimitsTests : IDisposable
         { "nr_pages", "pagemap-1.img", new ImageLimits { MaxPagesPerPagemap = 5 }, new ImageLimits { MaxPagesPerPagemap = 3 } },
         { "pages in all", "pagemap-1.img", new ImageLimits { MaxPagesPerPagemap = 5 }, new ImageLimits { MaxPagesPerPagemap = 4 } },
         { "pages in all", "pagemap-1.img", new ImageLimits { MaxPagesInAll = 5 }, new ImageLimits { MaxPagesInAll = 4 } },
-        { "comm", "core-1.img", new ImageLimits { MaxCommandChars = 9 }, new ImageLimits { MaxCommandChars = 8 } },
+        { "comm", "core-1.img", new ImageLimits { MaxCommandBytes = 9 }, new ImageLimits { MaxCommandBytes = 8 } },
         { "dump_criu_run_id", "inventory.img", new ImageLimits { MaxRunIdChars = 36 }, new ImageLimits { MaxRunIdChars = 35 } },
         { "entry size", "inventory.img", new ImageLimits { MaxInventoryEntryBytes = 42 }, new ImageLimits { MaxInventoryEntryBytes = 41 } },
         { "entry size", "ids-1.img", new ImageLimits { MaxIdsEntryBytes = 2 }, new ImageLimits { MaxIdsEntryBytes = 1 } },

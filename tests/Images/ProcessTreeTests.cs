@@ -40,6 +40,14 @@ public sealed class ProcessTreeTests : IDisposable
         Assert.Contains("task_state 5", _images.Refused("core-2.img").Message, StringComparison.Ordinal);
     }
 
+    /// <summary>The kernel keeps 15 bytes of a name, and may cut it in the midst of a character; prctl(2) takes any bytes.</summary>
+    [Fact]
+    public void A_name_may_be_any_bytes()
+    {
+        _images.Core(1, state: 1, [0xd1, 0x80, 0xd0, 0xb5, 0xd0]);
+        Assert.Equal("\u0440\u0435\ufffd", _images.Open().Processes[0].Command);
+    }
+
     [Fact]
     public void A_name_cannot_carry_terminal_escapes()
     {

@@ -20,7 +20,7 @@ internal sealed class ProtoWriter
 
     public ProtoWriter Message(int field, ProtoWriter value) => Bytes(field, value.ToArray());
 
-    private ProtoWriter Bytes(int field, byte[] value)
+    public ProtoWriter Bytes(int field, byte[] value)
     {
         Varint(((ulong)field << 3) | 2);
         Varint((ulong)value.Length);

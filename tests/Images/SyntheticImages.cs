@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Text;
 using PostCopy.Images;
 using PostCopy.Memory;
 
@@ -55,10 +56,12 @@ internal sealed class SyntheticImages : IDisposable
 
     public void Tree(params ProtoWriter[] tasks) => File("pstree.img", PstreeMagic, tasks);
 
-    public void Core(int pid, uint state, string command = "synthetic") => File(
+    public void Core(int pid, uint state, string command = "synthetic") => Core(pid, state, Encoding.UTF8.GetBytes(command));
+
+    public void Core(int pid, uint state, byte[] command) => File(
         $"core-{pid}.img",
         CoreMagic,
-        new ProtoWriter().Number(1, 1).Message(3, new ProtoWriter().Number(1, state).Number(2, 0).Text(6, command)));
+        new ProtoWriter().Number(1, 1).Message(3, new ProtoWriter().Number(1, state).Number(2, 0).Bytes(6, command)));
 
     public void Vmas(params ProtoWriter[] vmas)
     {

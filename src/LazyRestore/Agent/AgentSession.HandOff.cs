@@ -5,6 +5,7 @@ using PostCopy.Criu;
 using PostCopy.Faults;
 using PostCopy.HandOff;
 using PostCopy.Linux;
+using PostCopy.Pages;
 using PostCopy.Restore;
 using PostCopy.Wire;
 
@@ -168,7 +169,7 @@ internal sealed partial class AgentSession
                 Save(_record! with { Init = ProcessIdentity.Of(_initPid) });
                 _awake = _options.KeepCpusAwake ? AwakeCpus.TryHold() : null;
                 _keeper!.Watch(step.InitPid);
-                if (FreezerCgroup.TryOf(step.InitPid) is { } freezer)
+                if (FreezerCgroup.TryAround(step.InitPid, TaskTree.Map(step.InitPid).Values) is { } freezer)
                 {
                     _criu!.Hook.FreezeWhileLettingGo(freezer);
                 }

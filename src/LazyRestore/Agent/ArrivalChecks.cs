@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
 using PostCopy.Linux;
+using PostCopy.Runc;
 
 namespace PostCopy.Agent;
 
@@ -46,7 +47,9 @@ internal static class ArrivalChecks
 
         if (answer.Refusals.Count == 0)
         {
-            answer.Refusals.AddRange(MemoryRoom.Refusals(container, promisedBytes));
+            BundleConfig? bundle = container.ProcessTree is null ? BundleConfig.TryRead(container.Bundle) : null;
+            answer.Refusals.AddRange(MemoryRoom.Refusals(container, promisedBytes, bundle));
+            answer.Refusals.AddRange(bundle is null ? [] : BundleRefusals(bundle));
         }
 
         if (Overcommit.Refusal(container.LargestMappingBytes) is { } tooLarge)
@@ -61,6 +64,25 @@ internal static class ArrivalChecks
 
         await CheckProgramsAsync(container, options, answer, cancellation).ConfigureAwait(false);
         return answer;
+    }
+
+    /// <summary>What <c>runc restore</c> would say only once the container stands still.</summary>
+    internal static IEnumerable<string> BundleRefusals(BundleConfig bundle)
+    {
+        if (bundle.HasTerminal)
+        {
+            yield return "the container's standard streams are a terminal (process.terminal in config.json), which does not move";
+        }
+
+        if (bundle.RootPath is { } root && !Directory.Exists(root))
+        {
+            yield return $"the container's root directory {root} is not here (root.path in config.json)";
+        }
+
+        foreach (string path in bundle.NamespacePaths.Where(static path => !Path.Exists(path)))
+        {
+            yield return $"the container joins the namespace {path}, which is not here (linux.namespaces in config.json): make it first";
+        }
     }
 
     private static async Task CheckProgramsAsync(Prepare container, AgentOptions options, Prepared answer, CancellationToken cancellation)

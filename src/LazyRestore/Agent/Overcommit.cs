@@ -1,4 +1,4 @@
-using System.Globalization;
+using PostCopy.Linux;
 
 namespace PostCopy.Agent;
 
@@ -12,10 +12,8 @@ internal static class Overcommit
     {
         string mode = File.ReadAllText("/proc/sys/vm/overcommit_memory").Trim();
         // Left to its judgement, the kernel refuses a mapping that is larger than all of its memory; told never to overcommit, one beyond the limit.
-        Dictionary<string, ulong> memory = File.ReadLines("/proc/meminfo")
-            .Select(static line => line.Split((char[])[':', ' '], StringSplitOptions.RemoveEmptyEntries))
-            .ToDictionary(static words => words[0], static words => ulong.Parse(words[1], CultureInfo.InvariantCulture) << 10);
-        ulong limit = mode == "0" ? memory["MemTotal"] + memory["SwapTotal"] : memory["CommitLimit"] - Math.Min(memory["CommitLimit"], memory["Committed_AS"]);
+        HostMemory memory = new();
+        ulong limit = mode == "0" ? memory.Total : memory["CommitLimit"] - Math.Min(memory["CommitLimit"], memory["Committed_AS"]);
         return mode == Always || largestMappingBytes <= limit
             ? null
             : $"a process has {largestMappingBytes >> 30} GiB of address space in one piece, which CRIU cannot map here while vm.overcommit_memory is {mode}: " +

@@ -10,5 +10,5 @@ internal static class RestoreEngine
 {
     internal static IRestoreEngine For(Prepare announced, AgentOptions options) => announced.ProcessTree is { } tree
         ? new ProcessRestore(tree.Pids)
-        : new RuncRestore(announced.ContainerId, announced.Bundle, options.RuncRoot);
+        : new RuncRestore(announced.ContainerId, announced.Bundle, announced.SystemdCgroup, options.RuncRoot);
 }

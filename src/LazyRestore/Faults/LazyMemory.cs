@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
+using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Userfault;
 
@@ -38,6 +39,7 @@ internal sealed partial class LazyMemory : IDisposable
     /// <param name="keeper">Gets every userfaultfd first.</param>
     /// <param name="logger">Hears of changes of state, never of single pages.</param>
     /// <param name="journal">For whoever has to go on should this process die; not disposed of here.</param>
+    /// <exception cref="IOException">More is owed than this host has memory.</exception>
     public LazyMemory(
         IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed, IPageRequester requester, IUserfaultfdKeeper keeper, ILogger logger, EventJournal? journal = null)
     {
@@ -45,6 +47,7 @@ internal sealed partial class LazyMemory : IDisposable
         _requester = requester;
         _keeper = keeper;
         _logger = logger;
+        RefuseMoreThanThereIs(owed);
         foreach ((ImagePid pid, IReadOnlyList<PageRange> ranges) in owed)
         {
             DumpedProcess process = new(pid, _processes.Count, ranges);
@@ -54,6 +57,25 @@ internal sealed partial class LazyMemory : IDisposable
 
         _faultThread = new Thread(ServeFaults) { IsBackground = true, Name = "page faults" };
         _faultThread.Start();
+    }
+
+    /// <summary>A few bytes of an image can claim any amount of pages, and each page costs some bits before it comes.</summary>
+    private static void RefuseMoreThanThereIs(IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed)
+    {
+        ulong pages = 0;
+        foreach ((_, IReadOnlyList<PageRange> ranges) in owed)
+        {
+            foreach (PageRange range in ranges)
+            {
+                pages += range.PageCount;
+            }
+        }
+
+        ulong there = new HostMemory().Total;
+        if (pages > there >> PageSize.Shift)
+        {
+            throw new IOException($"the images owe {pages >> (20 - PageSize.Shift)} MiB of memory, this host has {there >> 20} MiB with its swap");
+        }
     }
 
     /// <summary>Progress; see also <see cref="FaultLatency"/>.</summary>

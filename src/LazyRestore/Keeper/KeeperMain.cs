@@ -188,13 +188,15 @@ public static class KeeperMain
             }
         }
 
-        /// <summary>By its first process, or, of a bare tree that has outlived that, by the cgroup it was restored into. To go on holding matters more.</summary>
+        /// <summary>By the cgroup it was restored into, and by its first process, which may have gone elsewhere. To go on holding matters more.</summary>
         private void FreezeContainer()
         {
             try
             {
                 FreezerCgroup? ofFirst = Directory.Exists($"/proc/{_containerPid}") ? FreezerCgroup.TryOf(_containerPid) : null;
-                (ofFirst ?? FreezerCgroup.NamedIn(Path.Combine(directory, "freezer")) ?? throw new IOException("no cgroup of it is known")).Freeze();
+                FreezerCgroup? restoredInto = FreezerCgroup.NamedIn(Path.Combine(directory, "freezer"));
+                (ofFirst ?? restoredInto ?? throw new IOException("no cgroup of it is known")).Freeze();
+                restoredInto?.Freeze();
             }
             catch (IOException e)
             {

@@ -11,8 +11,6 @@ internal sealed class CriuTrialProbe : HostProbe
 {
     private const string Consequence = "CRIU cannot dump and restore even a sleeping process here, so no container either.";
 
-    private static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(1);
-
     public override string Id => "criu-trial";
 
     public override string Tried => "dumped and restored a throw-away process";
@@ -50,7 +48,7 @@ internal sealed class CriuTrialProbe : HostProbe
         // CRIU has killed it; its pid is free for the restored one only after it was reaped.
         try
         {
-            await process.WaitAsync(cancellationToken).WaitAsync(TimeLimit, CancellationToken.None).ConfigureAwait(false);
+            await process.WaitAsync(cancellationToken).WaitAsync(host.StepLimit, CancellationToken.None).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {

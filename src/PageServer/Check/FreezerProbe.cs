@@ -6,7 +6,7 @@ namespace PostCopy.Check;
 internal sealed class FreezerProbe : HostProbe
 {
     private const string Consequence = "Frozen tasks would run on if CRIU died after the hand-off, so no hand-off is made from or to this host.";
-    private const string Cure = "Mount a cgroup v2 or a cgroup v1 freezer hierarchy writable (in a container: run it privileged).";
+    private const string Cure = "Mount a cgroup v2 or a cgroup v1 freezer hierarchy writable from its root on (in a container: run it privileged, and with a cgroup namespace of its own).";
 
     public override string Id => "freezer";
 
@@ -16,10 +16,7 @@ internal sealed class FreezerProbe : HostProbe
     {
         try
         {
-            await using FreezerCgroup? cgroup = FreezerCgroup.Create();
-            if (cgroup is null)
-                return Missing("no freezer hierarchy is mounted", Consequence, Cure);
-
+            await using TrialCgroup cgroup = TrialCgroup.Create();
             await using ThrowAwayProcess process = ThrowAwayProcess.Start();
             long started = Environment.TickCount64;
             cgroup.Add(process.Pid);
@@ -34,7 +31,7 @@ internal sealed class FreezerProbe : HostProbe
             }
             await cgroup.WaitThawedAsync(cancellationToken).ConfigureAwait(false);
             return Ok(string.Create(
-                CultureInfo.InvariantCulture, $"cgroup {(cgroup.IsV1 ? "v1" : "v2")}, {Environment.TickCount64 - started} ms"));
+                CultureInfo.InvariantCulture, $"cgroup {(cgroup.IsV2 ? "v2" : "v1")}, {Environment.TickCount64 - started} ms"));
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or TimeoutException)
         {

@@ -11,4 +11,7 @@ public sealed record HostCheckOptions
     /// sbin directories.
     /// </summary>
     public string? SearchPath { get; init; }
+
+    /// <summary>Longest that one program, or one step of a trial, may take. All of them end within a hundredth of it on a host that is idle.</summary>
+    internal TimeSpan StepLimit { get; init; } = TimeSpan.FromSeconds(10);
 }

@@ -5,12 +5,11 @@ namespace PostCopy.Check;
 /// <summary>What the probes share.</summary>
 internal sealed class HostProbeContext(HostCheckOptions options)
 {
-    /// <summary>Longest a helper program may take; all of them answer within a tenth of it.</summary>
-    private static readonly TimeSpan ProgramTimeLimit = TimeSpan.FromSeconds(2);
-
     private readonly string _searchPath = options.SearchPath ?? ChildPath.Value;
 
     public string StateDirectory => options.StateDirectory;
+
+    public TimeSpan StepLimit => options.StepLimit;
 
     public Capabilities Capabilities { get; } = Capabilities.OfThisProcess();
 
@@ -21,14 +20,14 @@ internal sealed class HostProbeContext(HostCheckOptions options)
         string path, IReadOnlyList<string> arguments, CancellationToken cancellationToken, string? input = null)
     {
         using CancellationTokenSource limited = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limited.CancelAfter(ProgramTimeLimit);
+        limited.CancelAfter(StepLimit);
         try
         {
             return await CapturedChild.RunAsync(path, arguments, ChildPath.Environment(_searchPath), input, limited.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new TimeoutException($"{path} {string.Join(' ', arguments)} did not end within {ProgramTimeLimit.TotalSeconds} s.");
+            throw new TimeoutException($"{path} {string.Join(' ', arguments)} did not end within {StepLimit.TotalSeconds} s.");
         }
     }
 }

@@ -9,7 +9,7 @@ internal sealed class ProcessVmReadvProbe : HostProbe
     // The start of every ELF file, so of a program's image in memory.
     private static readonly byte[] ElfMagic = [0x7f, (byte)'E', (byte)'L', (byte)'F'];
 
-    private static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(10);
 
     public override string Id => "process-vm-readv";
 

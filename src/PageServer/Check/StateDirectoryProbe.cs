@@ -14,7 +14,7 @@ internal sealed class StateDirectoryProbe : HostProbe
         while (!Directory.Exists(existing))
             existing = Path.GetDirectoryName(existing)!;
 
-        string trial = Path.Combine(existing, $".postcopy-check-{Environment.ProcessId}");
+        string trial = Path.Combine(existing, $".postcopy-check-{Environment.ProcessId}-{Guid.NewGuid():N}");
         try
         {
             Directory.CreateDirectory(trial);

@@ -14,7 +14,7 @@ internal sealed unsafe class UserfaultfdProbe : HostProbe
     // EVENT_FORK, EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP: what CRIU's restore requests.
     private const ulong CriuFeatures = 0x4e;
 
-    private const int TimeLimitMs = 1000;
+    private const int TimeLimitMs = 10_000;
 
     public override string Id => "userfaultfd";
 

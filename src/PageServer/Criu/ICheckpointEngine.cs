@@ -41,4 +41,5 @@ internal interface ICheckpointEngine
 /// <param name="Id">Its name for the destination.</param>
 /// <param name="Bundle">A container's bundle directory; empty for a process tree.</param>
 /// <param name="Pids">Of a tree without a pid namespace: every number that must be free on the destination.</param>
-internal sealed record CheckpointTarget(int InitPid, string Id, string Bundle, IReadOnlyList<int> Pids);
+/// <param name="SystemdCgroup">systemd made a container's cgroup, and has to on the destination.</param>
+internal sealed record CheckpointTarget(int InitPid, string Id, string Bundle, IReadOnlyList<int> Pids, bool SystemdCgroup = false);

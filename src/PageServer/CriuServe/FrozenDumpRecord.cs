@@ -32,8 +32,5 @@ internal sealed record FrozenDumpRecord
     internal static FrozenDumpRecord? TryLoad(string directory) => SessionFile.TryRead(Path.Combine(directory, FileName), FrozenDumpRecordJson.Default.FrozenDumpRecord);
 }
 
-/// <summary>A task and the cgroup it came from.</summary>
-internal readonly record struct TaskHome(int Pid, string Cgroup);
-
 [JsonSerializable(typeof(FrozenDumpRecord))]
 internal sealed partial class FrozenDumpRecordJson : JsonSerializerContext;

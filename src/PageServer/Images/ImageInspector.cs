@@ -44,7 +44,7 @@ public static class ImageInspector
             processes,
             total.Summarise(),
             shared,
-            Downtime(directory, limits));
+            Downtime(directory, limits, lazyBytes: total.Summarise().LazyInImages.Bytes));
     }
 
     /// <summary>Along CRIU's links <c>parent</c>, each relative to the directory it is in. A chain that comes back to itself ends there.</summary>
@@ -103,7 +103,7 @@ public static class ImageInspector
         return [.. shared.OrderBy(static memory => memory.Id)];
     }
 
-    private static DowntimeSummary Downtime(string directory, ImageLimits limits)
+    private static DowntimeSummary Downtime(string directory, ImageLimits limits, long lazyBytes)
     {
         FileInfo[] files =
         [
@@ -121,7 +121,7 @@ public static class ImageInspector
         }
 
         return new DowntimeSummary(
-            total,
+            Math.Max(total - lazyBytes, 0),
             files.Length,
             [.. files.Take(LargestFileCount).Select(static file => new ImageFileSize(file.Name, file.Length))]);
     }

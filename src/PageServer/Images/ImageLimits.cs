@@ -21,6 +21,9 @@ internal sealed record ImageLimits
     /// <summary>One entry is at most 1024 pages and usually nearly so; this many single pages are 64 GiB of the most fragmented memory there can be.</summary>
     public int MaxEntriesPerPagemap { get; init; } = 16 * 1024 * 1024;
 
+    /// <summary>Of the widest user address space there is, five levels of page tables.</summary>
+    public ulong MaxAddress { get; init; } = 1UL << 57;
+
     /// <summary>All of a 47-bit user address space in 4 KiB pages.</summary>
     public ulong MaxPagesPerPagemap { get; init; } = 1UL << 35;
 
@@ -48,7 +51,7 @@ internal sealed record ImageLimits
     public int MaxPagemapEntryBytes { get; init; } = 4 * 1024;
 
     /// <summary>The kernel's TASK_COMM_LEN is 16.</summary>
-    public int MaxCommandChars { get; init; } = 64;
+    public int MaxCommandBytes { get; init; } = 64;
 
     /// <summary>A UUID in text has 36.</summary>
     public int MaxRunIdChars { get; init; } = 64;

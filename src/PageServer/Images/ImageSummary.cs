@@ -75,7 +75,7 @@ public readonly record struct EagerMemory(EagerReason Reason, PageAmount Amount)
 public readonly record struct SharedMemorySummary(long Id, PageAmount Amount);
 
 /// <summary>The image files, logs left out.</summary>
-/// <param name="ImageBytes">Of all files together.</param>
+/// <param name="ImageBytes">Of all files together, less the memory in them that a lazy dump would leave out.</param>
 /// <param name="FileCount">Number of files.</param>
 /// <param name="LargestFiles">The ten largest, largest first.</param>
 public sealed record DowntimeSummary(long ImageBytes, int FileCount, IReadOnlyList<ImageFileSize> LargestFiles);

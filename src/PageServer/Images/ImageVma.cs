@@ -5,11 +5,10 @@ namespace PostCopy.Images;
 /// <summary>One mapping of a dumped process.</summary>
 /// <param name="Start">Address of its first byte.</param>
 /// <param name="EndExclusive">Address of the first byte behind it.</param>
-/// <param name="Protection">PROT_ bits.</param>
 /// <param name="Flags">MAP_ bits, as mmap(2) numbers them.</param>
 /// <param name="Status">What CRIU found it to be.</param>
 /// <param name="Advice">A bit for each MADV_ number of madvise(2) that is in force.</param>
-internal readonly record struct ImageVma(ulong Start, ulong EndExclusive, uint Protection, MapFlags Flags, VmaStatus Status, ulong Advice)
+internal readonly record struct ImageVma(ulong Start, ulong EndExclusive, MapFlags Flags, VmaStatus Status, ulong Advice)
 {
     private const int MADV_WIPEONFORK = 18;
 

@@ -59,7 +59,8 @@ internal sealed class MemoryTally
         Amount(_mappedAnonymous - _dumpedAnonymous),
         [.. _eager.OrderByDescending(static part => part.Value).Select(static part => new EagerMemory(part.Key, Amount(part.Value)))]);
 
-    public static PageAmount Amount(ulong pages) => new((long)pages, (long)PageSize.ToBytes(pages));
+    /// <summary>Reserved address space of many processes may be more bytes than 64 bits can count.</summary>
+    public static PageAmount Amount(ulong pages) => new((long)pages, (long)PageSize.ToBytes(Math.Min(pages, ulong.MaxValue >> (PageSize.Shift + 1))));
 
     private void AddLazy(ulong pages, bool inImages)
     {

@@ -45,7 +45,7 @@ internal static class MmImage
                     throw file.Malformed($"more VMAs than the limit of {limits.MaxVmasPerProcess}");
                 var vma = new VmaEntry();
                 input.ReadMessage(vma);
-                vmas.Add(Convert(file, vma));
+                vmas.Add(Convert(file, vma, limits));
             }
         }
         catch (InvalidProtocolBufferException e)
@@ -56,12 +56,13 @@ internal static class MmImage
         return vmas;
     }
 
-    private static ImageVma Convert(ImageFile file, VmaEntry vma)
+    private static ImageVma Convert(ImageFile file, VmaEntry vma, ImageLimits limits)
     {
         if (!vma.HasStart || !vma.HasEnd || !vma.HasFlags || !vma.HasStatus)
             throw file.Malformed($"the VMA at {vma.Start:x} lacks one of start, end, flags, status");
         if (!PageSize.IsAligned(vma.Start) || !PageSize.IsAligned(vma.End) || vma.Start >= vma.End)
             throw file.Malformed($"the VMA {vma.Start:x}-{vma.End:x} is not a range of whole pages of {PageSize.Bytes} bytes");
-        return new ImageVma(vma.Start, vma.End, vma.Prot, (MapFlags)vma.Flags, (VmaStatus)vma.Status, vma.Madv);
+        ImageVma converted = new(vma.Start, vma.End, (MapFlags)vma.Flags, (VmaStatus)vma.Status, vma.Madv);
+        return !converted.CanBeLazy || vma.End <= limits.MaxAddress ? converted : throw file.Malformed($"the VMA {vma.Start:x}-{vma.End:x} ends above the limit of {limits.MaxAddress:x}");
     }
 }

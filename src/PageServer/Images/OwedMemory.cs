@@ -10,12 +10,10 @@ internal sealed class OwedMemory
 {
     private OwedMemory(
         IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> ranges,
-        IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> lazyVmas,
         IReadOnlyList<KeyValuePair<ImagePid, PageRange>> wipedOnFork,
         ulong totalPages)
     {
         Ranges = ranges;
-        LazyVmas = lazyVmas;
         WipedOnFork = wipedOnFork;
         TotalPages = totalPages;
     }
@@ -25,9 +23,6 @@ internal sealed class OwedMemory
     /// UFFDIO_COPY must stay inside one VMA. A process that is owed nothing has an empty list.
     /// </summary>
     public IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> Ranges { get; }
-
-    /// <summary>Per live process, in the same order: every VMA that restore registers with the process's userfaultfd, owed pages in it or not.</summary>
-    public IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> LazyVmas { get; }
 
     /// <summary>
     /// Owed pages that a child must not inherit (MADV_WIPEONFORK). They have to be in place before a task can fork: a child is owed what its parent is owed, and
@@ -43,7 +38,6 @@ internal sealed class OwedMemory
     public static OwedMemory From(ImageSet images)
     {
         List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> ranges = [];
-        List<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> lazyVmas = [];
         List<KeyValuePair<ImagePid, PageRange>> wipedOnFork = [];
         ulong totalPages = 0;
         foreach (ImageProcess process in images.Processes.Where(static process => process.IsLive))
@@ -52,10 +46,9 @@ internal sealed class OwedMemory
             foreach (PageRange range in owed)
                 totalPages += range.PageCount;
             ranges.Add(new(process.Pid, owed));
-            lazyVmas.Add(new(process.Pid, [.. process.Vmas.Where(static vma => vma.CanBeLazy).Select(static vma => vma.Range)]));
         }
 
-        return new OwedMemory(ranges, lazyVmas, wipedOnFork, totalPages);
+        return new OwedMemory(ranges, wipedOnFork, totalPages);
     }
 
     private static List<PageRange> OwedTo(ImageSet images, ImageProcess process, List<KeyValuePair<ImagePid, PageRange>> wipedOnFork)

@@ -87,8 +87,8 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
     {
         using ImageFile file = ImageFile.Open(Path.Join(directory, $"core-{pid}.img"), ImageMagic.Core, limits.MaxCoreEntryBytes);
         TaskCoreEntry task = file.ReadFirst(ImageParsers.Core).Tc ?? throw file.Malformed("tc is missing");
-        if (task.Comm.Length > limits.MaxCommandChars)
-            throw file.Malformed($"comm has {task.Comm.Length} characters, more than the limit of {limits.MaxCommandChars}");
+        if (task.Comm.Length > limits.MaxCommandBytes)
+            throw file.Malformed($"comm has {task.Comm.Length} bytes, more than the limit of {limits.MaxCommandBytes}");
 
         ImageTaskState state = task.TaskState switch
         {
@@ -97,7 +97,7 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
             TaskDead or TaskZombie => ImageTaskState.Zombie,
             _ => throw file.Malformed($"task_state {task.TaskState} is unknown"),
         };
-        return (state, WithoutControlCharacters(task.Comm));
+        return (state, WithoutControlCharacters(task.Comm.ToStringUtf8()));
     }
 
     // A process chooses its own name; it must not get to steer the terminal of whoever looks at its images.

@@ -18,6 +18,8 @@ internal sealed class FreezerCgroup
     /// <summary>Where the cgroup is mounted.</summary>
     internal string Directory => _directory;
 
+    internal bool IsV2 => _isV2;
+
     /// <summary>The file that freezes and thaws, and the words for both.</summary>
     internal (string File, string Frozen, string Thawed) Switch =>
         _isV2 ? (Path.Combine(_directory, "cgroup.freeze"), "1", "0") : (Path.Combine(_directory, "freezer.state"), "FROZEN", "THAWED");
@@ -48,6 +50,28 @@ internal sealed class FreezerCgroup
         return path is null ? null : new FreezerCgroup(Mount(isV2) + path, isV2);
     }
 
+    /// <summary>
+    /// The freezer that holds a whole tree, its first process and the others: those of a container may have made cgroups below their own and gone there. The first
+    /// process's own when none holds all of them; null when it is in none.
+    /// </summary>
+    internal static FreezerCgroup? TryAround(int pid, IEnumerable<int> tree)
+    {
+        FreezerCgroup? own = TryOf(pid);
+        HashSet<int> all = [.. tree];
+        for (FreezerCgroup? at = own; at is not null; at = at.Parent)
+        {
+            if (all.IsSubsetOf(at.Processes()))
+            {
+                return at;
+            }
+        }
+
+        return own;
+    }
+
+    /// <summary>Null when that is the root of the hierarchy.</summary>
+    private FreezerCgroup? Parent => Path.GetDirectoryName(_directory) is { } parent && parent.Length > Mount(_isV2).Length ? new FreezerCgroup(parent, _isV2) : null;
+
     /// <summary>A cgroup by its directory.</summary>
     internal static FreezerCgroup At(string directory) => new(directory, isV2: !File.Exists(Path.Combine(directory, "freezer.state")));
 
@@ -59,13 +83,13 @@ internal sealed class FreezerCgroup
     }
 
     /// <summary>The top of the hierarchy that freezes on this host.</summary>
-    internal static string Root => Mount(PathsOf("self").First().IsV2);
+    internal static string Root => Mount(PlaceOf("self").IsV2);
 
     /// <summary>The tops of the hierarchies in which service managers keep track of their processes: v2, and v1's named one.</summary>
     internal static IReadOnlyList<string> ServiceRoots => [.. Mounts("cgroup2", null), .. Mounts("cgroup", "name=systemd")];
 
     /// <summary>Where a process is in that hierarchy, be it the root.</summary>
-    internal static string DirectoryOf(int pid) => Root + PathsOf(pid.ToString(CultureInfo.InvariantCulture)).First().Path;
+    internal static string DirectoryOf(int pid) => Root + PlaceOf(pid.ToString(CultureInfo.InvariantCulture)).Path;
 
     /// <summary>Freezes every task in the cgroup and below. Returns once no task can reach user mode any more.</summary>
     internal void Freeze() => Write(frozen: true);
@@ -139,23 +163,14 @@ internal sealed class FreezerCgroup
             .Concat(lines.Where(static parts => parts[0] == "0").Select(static parts => (parts[2], true)));
     }
 
+    private static (string Path, bool IsV2) PlaceOf(string pid) =>
+        PathsOf(pid).Cast<(string, bool)?>().FirstOrDefault() ?? throw new IOException($"process {pid} is in no cgroup that can be frozen: neither cgroup v2 nor the v1 freezer is mounted");
+
     private static string Mount(bool isV2) => isV2 ? Mount("cgroup2", null) : Mount("cgroup", "freezer");
 
     internal static string Mount(string type, string? controller) =>
         Mounts(type, controller).FirstOrDefault() ?? throw new IOException($"no {type} hierarchy{(controller is null ? "" : $" with the {controller} controller")} is mounted");
 
-    internal static IEnumerable<string> Mounts(string type, string? controller)
-    {
-        foreach (string line in File.ReadLines("/proc/self/mountinfo"))
-        {
-            // ... mount-point options - type source super-options
-            int separator = line.IndexOf(" - ", StringComparison.Ordinal);
-            string[] rear = line[(separator + 3)..].Split(' ');
-            string[] front = line[..separator].Split(' ');
-            if (rear[0] == type && front[3] == "/" && (controller is null || rear[2].Split(',').Contains(controller)))
-            {
-                yield return front[4];
-            }
-        }
-    }
+    internal static IEnumerable<string> Mounts(string type, string? controller) =>
+        MountEntry.All().Where(mount => mount.Type == type && mount.Root == "/" && (controller is null || mount.Options.Contains(controller))).Select(static mount => mount.Point);
 }

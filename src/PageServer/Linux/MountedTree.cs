@@ -20,9 +20,10 @@ internal static partial class MountedTree
     /// <summary>Unmounts everything below the directory.</summary>
     internal static void Unmount(string directory)
     {
-        string below = Path.GetFullPath(directory) + "/";
-        // The latest mount first. Fields of proc_pid_mountinfo(5): the fifth is the mount point.
-        foreach (string point in File.ReadLines("/proc/self/mountinfo").Select(static line => line.Split(' ')[4]).Where(point => point.StartsWith(below, StringComparison.Ordinal)).Reverse().ToArray())
+        // The kernel names mounts without symbolic links: /run/..., also to whom they are below /var/run.
+        string below = (RealPath.TryOf(Path.GetFullPath(directory)) ?? throw new IOException($"{directory} has too many symbolic links")) + "/";
+        // The latest mount first.
+        foreach (string point in MountEntry.All().Select(static mount => mount.Point).Where(point => point.StartsWith(below, StringComparison.Ordinal)).Reverse().ToArray())
         {
             if (umount2(point, MNT_DETACH) != 0)
             {

@@ -140,7 +140,7 @@ internal sealed partial class MigrationRun
         if (init.IsAlive)
         {
             // Before the hand-off a tree may still be where it was, which nobody can freeze.
-            _freezer = decision == HandOff.Decision.HandedOff ? FreezerCgroup.Of(init.Pid) : FreezerCgroup.TryOf(init.Pid);
+            _freezer = _engine.FrozenByCriu() ?? (decision == HandOff.Decision.HandedOff ? FreezerCgroup.Of(init.Pid) : FreezerCgroup.TryOf(init.Pid));
             _networkLock = NetworkLock.Of(init.Pid);
         }
 

@@ -232,6 +232,7 @@ internal sealed partial class MigrationRun : IDisposable
             LargestMappingBytes = LargestMapping.OfTree(target.InitPid),
             UserNamespace = HasOwnUserNamespace(target.InitPid),
             PreCopy = _options.PreCopy,
+            SystemdCgroup = target.SystemdCgroup,
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
         });
         Prepared prepared = (await AwaitKindAsync("the destination's checks", FrameKind.Prepared, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Prepared>();

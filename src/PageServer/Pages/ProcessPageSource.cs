@@ -15,9 +15,9 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
     private readonly FrozenDictionary<ImagePid, FrozenTask> _tasks;
     private readonly ConcurrentDictionary<int, SafeFileHandle> _memFiles = new();
 
-    /// <param name="hostPids">The pid, in our own pid namespace, of every process in the images.</param>
+    /// <param name="hostPids">The pid, in our own pid namespace, of every process in the images. Throws <see cref="LinuxException"/> when they need more descriptors than there may be.</param>
     internal ProcessPageSource(IReadOnlyDictionary<ImagePid, int> hostPids) =>
-        _tasks = hostPids.ToFrozenDictionary(static task => task.Key, static task => new FrozenTask(task.Value, Libc.pidfd_open(task.Value)));
+        _tasks = hostPids.ToFrozenDictionary(static task => task.Key, static task => new FrozenTask(task.Value, Open(task.Value)));
 
     /// <inheritdoc/>
     public int Read(ImagePid addressSpace, ulong address, Span<byte> destination)
@@ -66,6 +66,11 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
             _ = Libc.close(task.Descriptor);
         }
     }
+
+    /// <summary>A pidfd; -1 when the process is gone. Throws <see cref="LinuxException"/> when there is none to be had: that is no news of the process.</summary>
+    private static int Open(int pid) => Libc.pidfd_open(pid) is >= 0 and var descriptor ? descriptor
+        : LinuxException.LastErrno == Errno.ESRCH ? -1
+        : throw LinuxException.Last($"pidfd_open of process {pid}");
 
     private static PageSourceException Died(int pid) => new($"the frozen process {pid} has died, and its memory with it") { IsLost = true };
 

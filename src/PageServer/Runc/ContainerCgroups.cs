@@ -1,4 +1,4 @@
-using System.Text.Json;
+using PostCopy.Linux;
 
 namespace PostCopy.Runc;
 
@@ -14,7 +14,7 @@ internal static class ContainerCgroups
         string[] owns = [.. File.ReadLines("/proc/self/cgroup").Select(static line => line.Split(':', 3)[2]).Append("/").Distinct()];
         // Without a path in config.json runc takes the id, below its own cgroup; CRIU takes what was at the source (libcontainer/cgroups/fs, criu/cgroup.c).
         string[] paths = [.. owns.Select(own => Path.Combine(own, id)), .. ConfiguredPath(bundle) is { } configured ? (string[])[configured] : []];
-        foreach (string mount in Mounts())
+        foreach (string mount in MountEntry.All().Where(static mount => mount.Type is "cgroup" or "cgroup2").Select(static mount => mount.Point).ToArray())
         {
             foreach (string directory in paths.Select(path => mount + path).Where(Directory.Exists))
             {
@@ -23,26 +23,8 @@ internal static class ContainerCgroups
         }
     }
 
-    private static string? ConfiguredPath(string bundle)
-    {
-        try
-        {
-            using JsonDocument config = JsonDocument.Parse(File.ReadAllText(Path.Combine(bundle, "config.json")));
-            return config.RootElement.TryGetProperty("linux", out JsonElement linux) && linux.TryGetProperty("cgroupsPath", out JsonElement path)
-                && path.GetString() is ['/', _, ..] absolute && !absolute.Contains("..", StringComparison.Ordinal) ? absolute : null;
-        }
-        catch (Exception e) when (e is IOException or JsonException or InvalidOperationException)
-        {
-            // Without a readable configuration nothing was built by it.
-            return null;
-        }
-    }
-
-    private static IEnumerable<string> Mounts() =>
-        from line in File.ReadLines("/proc/self/mountinfo")
-        let separator = line.IndexOf(" - ", StringComparison.Ordinal)
-        where line[(separator + 3)..].Split(' ')[0] is "cgroup" or "cgroup2"
-        select line.Split(' ')[4];
+    private static string? ConfiguredPath(string bundle) =>
+        BundleConfig.TryRead(bundle)?.CgroupsPath is ['/', _, ..] absolute && !absolute.Contains("..", StringComparison.Ordinal) ? absolute : null;
 
     private static void Remove(string directory)
     {

@@ -25,14 +25,17 @@ internal sealed class NetworkLock : IDisposable
     /// <summary>Removes the rules that are there. Throws <see cref="RuncException"/> with what is left and how to remove it.</summary>
     internal async Task RemoveAsync(CancellationToken cancellation)
     {
-        if (_namespace is null || ChildPath.Find("nsenter") is not { } nsenter)
+        if (_namespace is null)
         {
             return;
         }
 
+        string nsenter = ChildPath.Find("nsenter") ?? throw Left("nsenter (Debian: util-linux) is not on PATH");
+
         await RemoveTablesAsync(nsenter, cancellation).ConfigureAwait(false);
         foreach (string iptables in (string[])["iptables", "ip6tables"])
         {
+            // Without it CRIU could not have used it.
             if (ChildPath.Find(iptables) is null || !(await RunAsync(nsenter, [iptables, "-w", "-n", "-L", "CRIU"], cancellation).ConfigureAwait(false)).Status.IsSuccess)
             {
                 continue;
@@ -43,7 +46,7 @@ internal sealed class NetworkLock : IDisposable
                 CapturedChild child = await RunAsync(nsenter, [iptables, "-w", .. arguments.Split(' ')], cancellation).ConfigureAwait(false);
                 if (!child.Status.IsSuccess)
                 {
-                    throw new RuncException($"CRIU's network lock could not be removed from the container's network namespace ({iptables} {arguments}: {child.Error.Trim()}); remove its chain CRIU by hand");
+                    throw Left($"{iptables} {arguments}: {child.Error.Trim()}");
                 }
             }
         }
@@ -53,6 +56,12 @@ internal sealed class NetworkLock : IDisposable
     {
         if (ChildPath.Find("nft") is null)
         {
+            if (ChildPath.Find("iptables") is null)
+            {
+                // CRIU needs only the library.
+                throw Left("nft (Debian: nftables) is not on PATH");
+            }
+
             return;
         }
 
@@ -63,10 +72,13 @@ internal sealed class NetworkLock : IDisposable
             CapturedChild child = await RunAsync(nsenter, ["nft", "delete", "table", "inet", table], cancellation).ConfigureAwait(false);
             if (!child.Status.IsSuccess)
             {
-                throw new RuncException($"CRIU's network lock could not be removed from the container's network namespace (nft delete table inet {table}: {child.Error.Trim()}); remove it by hand");
+                throw Left($"nft delete table inet {table}: {child.Error.Trim()}");
             }
         }
     }
+
+    private static RuncException Left(string why) =>
+        new($"CRIU's network lock could not be removed from the container's network namespace ({why}); remove its chain CRIU of iptables, or its table inet CRIU-... of nftables, by hand");
 
     /// <inheritdoc/>
     public void Dispose() => _namespace?.Dispose();

@@ -1,5 +1,6 @@
 using PostCopy.Criu;
 using PostCopy.Linux;
+using PostCopy.Pages;
 
 namespace PostCopy.Runc;
 
@@ -18,9 +19,13 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
     {
         RuncContainer container = await _runc.FindAsync(id, cancellation).ConfigureAwait(false)
             ?? throw new RuncException($"runc knows no container '{id}' on this host{(runcRoot is null ? " (is its state below another directory? name it with --runc-root)" : "")}");
-        return container.Status == "running"
-            ? new CheckpointTarget(container.InitPid, container.Id, container.Bundle, [])
-            : throw new RuncException($"the container '{container.Id}' is {container.Status}: only a running one can be moved{(container.Status == "paused" ? " (runc resume it first)" : "")}");
+        if (container.Status != "running")
+        {
+            throw new RuncException($"the container '{container.Id}' is {container.Status}: only a running one can be moved{(container.Status == "paused" ? " (runc resume it first)" : "")}");
+        }
+
+        RefuseStrangers(FreezerOf(container.InitPid), container.InitPid);
+        return new CheckpointTarget(container.InitPid, container.Id, container.Bundle, [], _runc.IsOfSystemd(id));
     }
 
     public FreezerCgroup? FrozenByCriu() => _runc.FreezerOf(id);
@@ -29,11 +34,33 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
 
     public FreezerCgroup Gather(CriuSession criu, int rootPid, IReadOnlyList<int> tasks)
     {
-        FreezerCgroup freezer = FreezerCgroup.Of(rootPid);
+        FreezerCgroup freezer = FreezerOf(rootPid);
+        RefuseStrangers(freezer, rootPid);
         return tasks.Except(freezer.Processes()).ToArray() is { Length: > 0 } strays
             ? throw new RuncException($"pid {string.Join(", ", strays)} of the container has left the container's cgroup {freezer.Directory}, so it cannot be held safely")
             : freezer;
     }
+
+    /// <summary>A container's own: its processes may have made others below it.</summary>
+    private FreezerCgroup FreezerOf(int initPid) => FrozenByCriu() ?? FreezerCgroup.Of(initPid);
+
+    /// <summary>
+    /// Everybody in the container's cgroup is frozen with it and killed once it has moved, but CRIU takes along only init and those below it. What <c>runc exec</c>
+    /// started is in the cgroup and somebody else's child.
+    /// </summary>
+    private void RefuseStrangers(FreezerCgroup freezer, int initPid)
+    {
+        // A process that is forked or adopted between two looks is found by one of them.
+        int[] strangers = [.. Strangers(freezer, initPid)];
+        if (strangers.Length > 0 && strangers.Intersect(Strangers(freezer, initPid)).ToArray() is { Length: > 0 } still)
+        {
+            throw new RuncException(
+                $"pid {string.Join(", ", still)} in the cgroup {freezer.Directory} of container '{id}' is no child of the container's first process (started by runc exec, or of another container with the same cgroup): CRIU would not take it along, and it would end here. End it first");
+        }
+    }
+
+    private static IEnumerable<int> Strangers(FreezerCgroup freezer, int initPid) =>
+        freezer.Processes().ToArray().Except(TaskTree.Map(initPid).Values).Where(static pid => !TaskTree.HasEnded(pid));
 
     public void Release(CriuSession criu)
     {

@@ -53,6 +53,12 @@ internal sealed class RuncCommand(string? root)
     /// </summary>
     internal byte[]? StandardStreamsOf(string id) => FromState(id, "external_descriptors", static streams => Encoding.UTF8.GetBytes(streams.GetRawText()));
 
+    /// <summary>Whether systemd made its cgroup (runc's <c>--systemd-cgroup</c>, libcontainer's <c>config.cgroups</c>).</summary>
+    internal bool IsOfSystemd(string id) => FromState(id, "config", static config =>
+        config.TryGetProperty("cgroups", out JsonElement cgroups) && cgroups.ValueKind == JsonValueKind.Object
+            && cgroups.EnumerateObject().Any(static property => property.Name is "Systemd" or "systemd" && property.Value.ValueKind == JsonValueKind.True)
+            ? "systemd" : null) is not null;
+
     private T? FromState<T>(string id, string property, Func<JsonElement, T?> read)
         where T : class
     {
@@ -73,8 +79,8 @@ internal sealed class RuncCommand(string? root)
         Start(["checkpoint", "--lazy-pages", .. Common(criu), id], criu);
 
     /// <summary>Starts <c>runc restore --lazy-pages</c>, which expects the lazy-pages socket in the session's work directory.</summary>
-    internal ChildProcess StartRestore(string id, string bundle, CriuSession criu) =>
-        Start(["restore", "--detach", "--lazy-pages", .. Common(criu), "--bundle", bundle, id], criu);
+    internal ChildProcess StartRestore(string id, string bundle, bool systemdCgroup, CriuSession criu) =>
+        Start([.. systemdCgroup ? (string[])["--systemd-cgroup"] : [], "restore", "--detach", "--lazy-pages", .. Common(criu), "--bundle", bundle, id], criu);
 
     /// <summary>Removes a container and kills what is left of it. No error when it is gone already.</summary>
     internal async Task DeleteAsync(string id, CancellationToken cancellation)

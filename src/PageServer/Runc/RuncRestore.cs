@@ -4,8 +4,11 @@ using PostCopy.Linux;
 namespace PostCopy.Runc;
 
 /// <summary>Restores a container through <c>runc restore</c>.</summary>
-internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : IRestoreEngine
+internal sealed class RuncRestore(string id, string bundle, bool systemdCgroup, string? runcRoot) : IRestoreEngine
 {
+    /// <summary>There when systemd is the host's init (sd_booted(3)).</summary>
+    private const string RunsSystemd = "/run/systemd/system";
+
     private readonly RuncCommand _runc = new(runcRoot);
 
     public async Task AddRefusalsAsync(ICollection<string> refusals, CancellationToken cancellation)
@@ -14,14 +17,19 @@ internal sealed class RuncRestore(string id, string bundle, string? runcRoot) : 
         {
             refusals.Add($"a container '{taken.Id}' exists here already ({taken.Status}): remove it, or give the new one another id with --as");
         }
+
+        if (systemdCgroup && !Directory.Exists(RunsSystemd))
+        {
+            refusals.Add("systemd made the container's cgroup on its source, and this host is not run by systemd: the cgroup's limits could not be kept");
+        }
     }
 
-    public ChildProcess Start(CriuSession criu) => _runc.StartRestore(id, bundle, criu);
+    public ChildProcess Start(CriuSession criu) => _runc.StartRestore(id, bundle, systemdCgroup, criu);
 
     public async Task<bool> IsRunningAsync(CriuSession criu, CancellationToken cancellation) =>
         await _runc.FindAsync(id, cancellation).ConfigureAwait(false) is { Status: "running" or "paused" };
 
-    public void Freeze(CriuSession criu, int initPid) => FreezerCgroup.Of(initPid).Freeze();
+    public void Freeze(CriuSession criu, int initPid) => (_runc.FreezerOf(id) ?? FreezerCgroup.Of(initPid)).Freeze();
 
     public async Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {

@@ -27,42 +27,41 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
 
     public FreezerCgroup Gather(CriuSession criu, int root, IReadOnlyList<int> tasks)
     {
-        TreeCgroup cgroup = CgroupOf(criu);
-        if (!File.Exists(OriginFile(criu)))
+        if (Saved(criu) is not { } hold)
         {
-            File.WriteAllText(OriginFile(criu), FreezerCgroup.DirectoryOf(root));
+            hold = HoldCgroup.Plan([root, .. tasks.Where(pid => pid != root)], "postcopy-" + Path.GetFileName(criu.Directory));
+            Save(hold, criu);
         }
 
-        cgroup.Create();
-        foreach (int pid in tasks)
-        {
-            cgroup.Add(pid);
-        }
-
-        return tasks.Except(cgroup.Freezer.Processes()).ToArray() is { Length: > 0 } strays
-            ? throw new TreeException($"process {string.Join(", ", strays)} cannot be put into the cgroup {cgroup.Freezer.Directory}, so it cannot be held safely")
-            : cgroup.Freezer;
+        hold.Enter();
+        return tasks.Except(hold.Freezer.Processes()).ToArray() is { Length: > 0 } strays
+            ? throw new TreeException($"process {string.Join(", ", strays)} cannot be put into the cgroup {hold.Directory}, so it cannot be held safely")
+            : hold.Freezer;
     }
 
-    public void Release(CriuSession criu)
-    {
-        if (File.Exists(OriginFile(criu)))
-        {
-            string origin = File.ReadAllText(OriginFile(criu));
-            CgroupOf(criu).Empty(Directory.Exists(origin) ? origin : null);
-        }
-    }
+    public void Release(CriuSession criu) => Saved(criu)?.Leave();
 
     public Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {
-        CgroupOf(criu).Remove();
+        Saved(criu)?.Leave();
         // Where it lived, if it came by a restore.
         TreeCgroup.RemoveUnused();
         return Task.CompletedTask;
     }
 
-    private static TreeCgroup CgroupOf(CriuSession criu) => TreeCgroup.ForFreezing(Path.GetFileName(criu.Directory));
+    /// <summary>For who goes on when we have died: the cgroup, then a line for each task with its pid and where it was.</summary>
+    private static void Save(HoldCgroup hold, CriuSession criu) =>
+        File.WriteAllLines(HoldFile(criu), [hold.Directory, .. hold.Homes.Select(static home => $"{home.Pid} {home.Cgroup}")]);
 
-    /// <summary>Names the cgroup that the tree came from.</summary>
-    private static string OriginFile(CriuSession criu) => Path.Combine(criu.Directory, "origin");
+    private static HoldCgroup? Saved(CriuSession criu)
+    {
+        if (!File.Exists(HoldFile(criu)) || File.ReadAllLines(HoldFile(criu)) is not [var directory, .. var lines])
+        {
+            return null;
+        }
+
+        return HoldCgroup.Again(directory, [.. lines.Select(static line => line.Split(' ', 2)).Select(static home => new TaskHome(int.Parse(home[0], CultureInfo.InvariantCulture), home[1]))]);
+    }
+
+    private static string HoldFile(CriuSession criu) => Path.Combine(criu.Directory, "hold");
 }

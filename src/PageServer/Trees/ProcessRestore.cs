@@ -1,3 +1,4 @@
+using System.Globalization;
 using PostCopy.Criu;
 using PostCopy.Linux;
 
@@ -12,6 +13,8 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
     /// <summary>More processes and threads than a tree has that CRIU can still dump in seconds.</summary>
     private const int MaxPids = 65536;
 
+    private const string PidMaxSysctl = "/proc/sys/kernel/pid_max";
+
     /// <summary>Colliding numbers that are named; one is enough to know.</summary>
     private const int MaxNamed = 5;
 
@@ -24,6 +27,12 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
         {
             refusals.Add($"the tree has {pids.Count} processes and threads, at most {MaxPids} are accepted");
             return Task.CompletedTask;
+        }
+
+        int most = int.Parse(File.ReadAllText(PidMaxSysctl), CultureInfo.InvariantCulture);
+        if (pids.Where(pid => pid >= most).ToArray() is { Length: > 0 } tooLarge)
+        {
+            refusals.Add($"pid {tooLarge.Max()} is above what this host gives out, and a process keeps its pid when it moves: sysctl -w kernel.pid_max={tooLarge.Max() + 1} or more, or move the tree in a container");
         }
 
         int[] taken = [.. pids.Where(static pid => Directory.Exists($"/proc/{pid}")).Take(MaxNamed)];
@@ -75,7 +84,7 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
         cgroup.Remove();
     }
 
-    public void Settle(CriuSession criu) => CgroupOf(criu).Empty(destination: null);
+    public void Settle(CriuSession criu) => CgroupOf(criu).Leave();
 
-    private static TreeCgroup CgroupOf(CriuSession criu) => TreeCgroup.ForLiving(Path.GetFileName(criu.Directory));
+    private static TreeCgroup CgroupOf(CriuSession criu) => TreeCgroup.Named(Path.GetFileName(criu.Directory));
 }

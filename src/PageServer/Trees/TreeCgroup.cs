@@ -19,11 +19,8 @@ internal sealed class TreeCgroup
         _directories = [.. mounts.Select(mount => Path.Combine(mount, Parent, name))];
     }
 
-    /// <summary>Only where tasks are frozen: what else limits and accounts for them stays.</summary>
-    internal static TreeCgroup ForFreezing(string name) => new([FreezerCgroup.Root], name);
-
-    /// <summary>Also where service managers keep their processes.</summary>
-    internal static TreeCgroup ForLiving(string name) => new([.. FreezerCgroup.ServiceRoots.Prepend(FreezerCgroup.Root).Distinct()], name);
+    /// <summary>Where tasks are frozen, and where service managers keep their processes.</summary>
+    internal static TreeCgroup Named(string name) => new([.. FreezerCgroup.ServiceRoots.Prepend(FreezerCgroup.Root).Distinct()], name);
 
     internal FreezerCgroup Freezer => FreezerCgroup.At(Path.Combine(FreezerCgroup.Root, Parent, _name));
 
@@ -38,21 +35,12 @@ internal sealed class TreeCgroup
         }
     }
 
-    internal void Add(int pid)
-    {
-        foreach (string door in Doors)
-        {
-            MoveTo(door, pid);
-        }
-    }
-
-    /// <summary>Moves who is in it away and removes it.</summary>
-    /// <param name="destination">The directory in the freezer's hierarchy; null for the parent, in each hierarchy.</param>
-    internal void Empty(string? destination)
+    /// <summary>Moves who is in it to the parent, and removes it.</summary>
+    internal void Leave()
     {
         foreach (string directory in _directories.Where(Directory.Exists))
         {
-            string door = Path.Combine(destination ?? Path.GetDirectoryName(directory)!, "cgroup.procs");
+            string door = Path.Combine(Path.GetDirectoryName(directory)!, "cgroup.procs");
             // Who is forked meanwhile is found by the next look.
             for (int[] pids = Processes(directory); pids.Length > 0; pids = Processes(directory))
             {
