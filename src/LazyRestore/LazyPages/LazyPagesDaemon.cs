@@ -29,6 +29,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     /// <exception cref="IOException">It could not begin: the images, the directory, the keeper. Nobody has connected yet.</exception>
     public async Task<bool> RunAsync()
     {
+        options.PageServer?.Tls?.RequireUsable();
         string imageDirectory = Path.GetFullPath(options.ImagesDirectory);
         Directory.SetCurrentDirectory(options.WorkDirectory ?? imageDirectory);
         ImageSet images = ImageDirectory.Open(imageDirectory);
@@ -187,9 +188,16 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     {
         // What a daemon that was killed left behind; CRIU removes it as well.
         File.Delete(SocketName);
-        LazyPagesSocket socket = new("");
-        socket.Serve(arrived);
-        return socket;
+        try
+        {
+            LazyPagesSocket socket = new("");
+            socket.Serve(arrived);
+            return socket;
+        }
+        catch (SocketException e)
+        {
+            throw new IOException($"cannot listen at {Path.GetFullPath(SocketName)}: {e.Message}", e);
+        }
     }
 
     private IPageFeeder CreateFeeder(ImageSet images, ImagePageSource stored)

@@ -33,6 +33,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     /// <exception cref="IOException">It could not begin; a dump was undone.</exception>
     public async Task<bool> RunAsync(CancellationToken stop)
     {
+        options.Tls?.RequireUsable();
         using PagePool pool = new();
         if (options.Dump is null && options.ResumedSession is null)
         {

@@ -240,7 +240,7 @@ internal sealed class FrozenDump : IDisposable
     internal Task ResumeAsync()
     {
         _failed = true;
-        return WithinDeadlineAsync($"CRIU has not let {Name} go: its log is {_dumpLog}. To kill criu lets it run on here, once {_freezer?.Directory ?? "its cgroup"} is thawed", async deadline =>
+        return WithinDeadlineAsync($"CRIU has not let {Name} go: its log is {_dumpLog}. Kill criu, then thaw {_freezer?.Directory ?? "its cgroup"}, and it runs on here", async deadline =>
         {
             _criu.Hook.Answer(yes: false);
             await _waitForDump(deadline).ConfigureAwait(false);

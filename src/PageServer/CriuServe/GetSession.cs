@@ -42,7 +42,7 @@ internal sealed class GetSession(Stream stream, IPageSource source, ListedPages 
                 return new SessionEnd(Closed: true, frame.SaysComplete, NeverSent);
             }
 
-            if (frame.Command != CriuCommand.Get)
+            if (frame.Command != CriuFrameCommand.Get)
             {
                 throw new CriuProtocolException($"command {frame.Command:x}: this server answers GET (7) and CLOSE, and receives no images");
             }
