@@ -163,6 +163,189 @@ public sealed partial class DeathTests
         await AssertNoKeeperAsync(scene);
     }
 
+    /// <summary>CRIU has handed over all memory and has not said yet that it is finished: what dies then must not make the daemon let go of tasks that run.</summary>
+    [SkippableFact]
+    public async Task The_keeper_dies_just_before_the_restore_is_finished_and_has_a_successor()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreWithAsync($"[[ $CRTOOLS_SCRIPT_ACTION != post-restore ]] || {await lazyPages.KillingChildAsync()}")).EnsureSuccess();
+        CommandResult end = (await lazyPages.WaitAsync()).EnsureSuccess();
+        Assert.Contains("another one holds", end.Error, StringComparison.Ordinal);
+        (await dump.WaitAsync()).EnsureSuccess();
+        await scene.Program.VerifyAsync();
+        scene.Program.AssertRanOn();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+    }
+
+    [SkippableFact]
+    public async Task The_server_dies_just_before_the_restore_is_finished_and_no_task_reads_zeroes()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        string gate = $"{scene.Lab.Shared}/gate", reached = $"{scene.Lab.Shared}/reached";
+        await scene.Lab["b"].RunAsync("mkfifo", gate);
+        Task<CommandResult> restoring = scene.RestoreWithAsync($"[[ $CRTOOLS_SCRIPT_ACTION != post-restore ]] || {{ : >{reached}; read <{gate}; }}; exit 0");
+        await Condition.WaitAsync(() => File.Exists(reached), Scene.Limit, "CRIU's post-restore action");
+        Task killing = dump.SignalAsync("KILL");
+        await File.WriteAllTextAsync(gate, "go\n");
+        await killing;
+
+        bool runs = (await restoring).ExitCode == 0;
+        CommandResult end = await lazyPages.WaitAsync();
+        Assert.Equal(1, end.ExitCode);
+        Assert.Contains(runs ? "cannot be delivered any more" : "the restore was not finished", end.Error, StringComparison.Ordinal);
+        if (runs)
+        {
+            await AssertStalledAsync(scene);
+            await RemoveFromBAsync(scene);
+        }
+
+        await scene.Program.VerifyAsync();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        await AssertNoKeeperAsync(scene);
+    }
+
+    [SkippableFact]
+    public async Task A_keeper_that_dies_in_the_drain_has_a_successor_that_holds_everything()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreAsync()).EnsureSuccess();
+        await dump.SignalAsync("STOP");
+        await lazyPages.KillChildAsync();
+        await lazyPages.Command.WaitForOutputAsync(static c => c.Error.Contains("another one holds", StringComparison.Ordinal), Scene.Limit);
+        await lazyPages.SignalAsync("KILL");
+        await dump.SignalAsync("CONT");
+        await dump.Command.WaitForOutputAsync(static c => Undecided().IsMatch(c.Error), Scene.Limit);
+        await AssertStalledAsync(scene);
+
+        await RemoveFromBAsync(scene);
+        await dump.SignalAsync("USR2");
+        Assert.Equal(1, (await dump.WaitAsync()).ExitCode);
+        await scene.Program.VerifyAsync();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        await AssertNoKeeperAsync(scene);
+    }
+
+    /// <summary>By the kernel for want of memory, by CRIU in its last step, by hand: then there is no copy but the source's.</summary>
+    [SkippableTheory]
+    [InlineData(Player.Criu)]
+    [InlineData(Player.PostCopy)]
+    public async Task The_copy_is_killed_in_the_drain_and_the_source_is_not_discarded(Player server)
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using ReadyCommand dump = await scene.DumpAsync(server);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreAsync()).EnsureSuccess();
+        await dump.SignalAsync("STOP");
+        await RemoveFromBAsync(scene);
+        await dump.SignalAsync("CONT");
+        CommandResult end = await lazyPages.WaitAsync();
+        Assert.Equal(1, end.ExitCode);
+        Assert.Contains("all tasks have ended", end.Error, StringComparison.Ordinal);
+        if (server == Player.PostCopy)
+        {
+            await dump.Command.WaitForOutputAsync(static c => Undecided().IsMatch(c.Error), Scene.Limit);
+            await dump.SignalAsync("USR2");
+        }
+
+        Assert.Equal(1, (await dump.WaitAsync()).ExitCode);
+        await scene.Program.VerifyAsync();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+    }
+
+    [SkippableFact]
+    public async Task Criu_dies_before_anybody_asked_and_its_images_are_given_up()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        await dump.KillChildAsync();
+        CommandResult end = await dump.WaitAsync();
+        Assert.Equal(1, end.ExitCode);
+        Assert.Contains("its images are of the past", end.Error, StringComparison.Ordinal);
+        await scene.Program.WaitUntilItLivesAsync();
+        await scene.Program.VerifyAsync();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        await scene.Lab.AssertNothingLeftAsync();
+    }
+
+    /// <summary>CRIU is gone, and a client asks before the server has noticed: it waits in the queue of a server that stands still.</summary>
+    [SkippableFact]
+    public async Task Criu_dies_and_who_asks_then_gets_no_page_of_what_ran_on()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        await dump.SignalAsync("STOP");
+        await dump.KillChildAsync();
+        Task<CommandResult> restoring = scene.RestoreAsync();
+        await lazyPages.Command.WaitForOutputAsync(static c => c.Error.Contains("restore is connected", StringComparison.Ordinal), Scene.Limit);
+        await dump.SignalAsync("CONT");
+        Assert.NotEqual(0, (await restoring).ExitCode);
+        Assert.Equal(1, (await lazyPages.WaitAsync()).ExitCode);
+        Assert.Equal(1, (await dump.WaitAsync()).ExitCode);
+        await scene.Program.WaitUntilItLivesAsync();
+        await scene.Program.VerifyAsync();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+    }
+
+    [SkippableFact]
+    public async Task What_still_arrives_is_not_dumped()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreAsync()).EnsureSuccess();
+        await lazyPages.SignalAsync("KILL");
+        await dump.WaitAsync();
+        string images = $"{scene.Lab.Shared}/images-2";
+        Directory.CreateDirectory(images);
+        CommandResult second = await scene.Lab["b"].TryAsync(Repository.PostCopy, "page-server", "--tree", $"{scene.Program.Pid}", "--port", "0", "-D", images);
+        Assert.Equal(1, second.ExitCode);
+        Assert.Contains("still arriving", second.Error, StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(images));
+        await RemoveFromBAsync(scene);
+        await scene.Program.VerifyAsync();
+    }
+
+    [SkippableFact]
+    public async Task What_is_being_moved_is_not_dumped_once_more()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        CommandResult second = await scene.Lab["a"].TryAsync(Repository.PostCopy, "page-server", "--tree", $"{scene.Program.Pid}", "--port", "0", "-D", scene.DumpWork);
+        Assert.Equal(1, second.ExitCode);
+        Assert.Contains("is being moved already", second.Error, StringComparison.Ordinal);
+        await dump.SignalAsync("TERM");
+        Assert.Equal(1, (await dump.WaitAsync()).ExitCode);
+        await scene.Program.WaitUntilItLivesAsync();
+        await scene.Program.VerifyAsync();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+        await scene.Lab.AssertNothingLeftAsync();
+    }
+
+    /// <summary>A frozen dump has one client; one that is connected and asks for nothing is none.</summary>
+    [SkippableFact]
+    public async Task Who_connects_and_says_nothing_keeps_nobody_out()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
+        await using RunningCommand mute = scene.Lab["b"].Start("bash", "-c", $"exec 5<>/dev/tcp/{scene.PageServer}/{Scene.Port} && echo up && cat <&5");
+        await mute.WaitForOutputAsync(static c => c.Output.Contains("up", StringComparison.Ordinal), Scene.Limit);
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
+        (await scene.RestoreAsync()).EnsureSuccess();
+        (await lazyPages.WaitAsync()).EnsureSuccess();
+        (await dump.WaitAsync()).EnsureSuccess();
+        await mute.WaitAsync(Scene.Limit);
+        await scene.Program.VerifyAsync();
+        scene.Program.AssertRanOn();
+        Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+    }
+
     private static async Task AssertStalledAsync(Scene scene)
     {
         // The copy on b shares the command file with the one that resumed on a; its threads hang in page faults, which /proc shows.

@@ -96,13 +96,13 @@ public sealed class FeederTests(FaultingProgram program) : IClassFixture<Faultin
                     break;
                 default:
                     CriuFrameFormat.Since42.Write(frame, new CriuFrame(
-                        CriuCommand.PagesFollow,
+                        CriuFrameCommand.PagesFollow,
                         how switch { "no pages" => 0, "more" => request.PageCount + 1, _ => request.PageCount },
                         how == "elsewhere" ? request.Address + (ulong)PageSize.Bytes : request.Address,
                         how == "other process" ? request.Id + 1 : request.Id));
                     if (how == "empty")
                     {
-                        BinaryPrimitives.WriteUInt32LittleEndian(frame, CriuCommand.Get);
+                        BinaryPrimitives.WriteUInt32LittleEndian(frame, CriuFrameCommand.Get);
                     }
 
                     stream.Write(frame);

@@ -53,7 +53,7 @@ public sealed class GetSessionTests
         using PatternServer server = new(Start, Pid, Owed);
         using TcpClient client = Connect(server);
         byte[] close = new byte[headerBytes];
-        BinaryPrimitives.WriteUInt32LittleEndian(close, CriuCommand.Close);
+        BinaryPrimitives.WriteUInt32LittleEndian(close, CriuFrameCommand.Close);
         client.GetStream().Write(close);
         byte[] status = new byte[4];
         client.GetStream().ReadExactly(status);
@@ -73,13 +73,13 @@ public sealed class GetSessionTests
     // command, pages, page of the first range, pid
     public static TheoryData<uint, ulong, long, ulong> Nonsense { get; } = new()
     {
-        { CriuCommand.Get, 0, 0, 42 },
-        { CriuCommand.Get, 1, 2000, 42 },
-        { CriuCommand.Get, 1, -1, 42 },
-        { CriuCommand.Get, 1, 0, 43 },
-        { CriuCommand.Get, 1, 0, 42UL << 8 },
-        { CriuCommand.Get, 1, 0, ulong.MaxValue },
-        { CriuCommand.Get | 0x20000, 1, 0, 42 },
+        { CriuFrameCommand.Get, 0, 0, 42 },
+        { CriuFrameCommand.Get, 1, 2000, 42 },
+        { CriuFrameCommand.Get, 1, -1, 42 },
+        { CriuFrameCommand.Get, 1, 0, 43 },
+        { CriuFrameCommand.Get, 1, 0, 42UL << 8 },
+        { CriuFrameCommand.Get, 1, 0, ulong.MaxValue },
+        { CriuFrameCommand.Get | 0x20000, 1, 0, 42 },
         { 1, 1, 0, 42 },
         { 0, 1, 0, 42 },
         { uint.MaxValue, ulong.MaxValue, -1, 42 },
@@ -97,6 +97,8 @@ public sealed class GetSessionTests
         await Assert.ThrowsAsync<CriuProtocolException>(() => server.Ended.WaitAsync(Patience));
         // Not an end of file, which some client could take for a good one.
         Assert.Throws<IOException>(() => client.GetStream().ReadByte());
+        // What a request sets off, such as a freeze for good, this one did not.
+        Assert.Equal(0, server.Requests);
     }
 
     [Fact]
@@ -115,7 +117,7 @@ public sealed class GetSessionTests
         using PatternServer server = new(Start, Pid, Owed);
         using TcpClient client = Connect(server);
         byte[] frame = new byte[32];
-        CriuFrameFormat.Since42.Write(frame, new CriuFrame(CriuCommand.Get, 1, Start + 1, 42));
+        CriuFrameFormat.Since42.Write(frame, new CriuFrame(CriuFrameCommand.Get, 1, Start + 1, 42));
         client.GetStream().Write(frame);
         await Assert.ThrowsAsync<CriuProtocolException>(() => server.Ended.WaitAsync(Patience));
     }

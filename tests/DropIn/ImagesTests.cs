@@ -21,6 +21,19 @@ public sealed class ImagesTests
         await scene.Lab.AssertNothingLeftAsync();
     }
 
+    [SkippableFact]
+    public async Task A_restore_from_images_that_fails_is_said_to_have_failed_and_nothing_else()
+    {
+        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await scene.DumpWholeAsync();
+        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy, fromServer: false);
+        Assert.NotEqual(0, (await scene.RestoreWithAsync("[[ $CRTOOLS_SCRIPT_ACTION != post-restore ]]")).ExitCode);
+        CommandResult end = await lazyPages.WaitAsync();
+        Assert.Equal(1, end.ExitCode);
+        Assert.Contains("the restore was not finished", end.Error.Trim().Split('\n')[^1], StringComparison.Ordinal);
+        await scene.Lab.AssertNothingLeftAsync();
+    }
+
     /// <summary>Whoever comes when, and with whichever daemon: each gets every page.</summary>
     [SkippableFact]
     public async Task One_server_feeds_four_restores_at_once_and_one_later()

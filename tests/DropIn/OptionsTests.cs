@@ -84,6 +84,12 @@ public sealed class OptionsTests
             string log = await File.ReadAllTextAsync($"{directory}/log");
             Assert.Contains("--auto-dedup has no effect", log, StringComparison.Ordinal);
             Assert.Contains($"{directory}: not a directory of CRIU images", log, StringComparison.Ordinal);
+
+            // In the background, without a word of where to log.
+            result = await RunningCommand.RunAsync(Scene.Limit, Repository.PostCopy, "lazy-pages", "-D", directory, "--no-default-config", "-d");
+            Assert.Equal(1, result.ExitCode);
+            Assert.Contains($"{directory}: not a directory of CRIU images", result.Error, StringComparison.Ordinal);
+            Assert.Contains($"{directory}/lazy-pages.log", result.Error, StringComparison.Ordinal);
         }
         finally
         {

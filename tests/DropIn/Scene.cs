@@ -126,12 +126,21 @@ internal sealed class Scene : IAsyncDisposable
         ]);
     }
 
-    internal async Task<CommandResult> RestoreAsync(string host = "b")
+    /// <summary>Restores a tree, and gives CRIU this action script (criu(8)) to run for each of its steps.</summary>
+    internal async Task<CommandResult> RestoreWithAsync(string script)
+    {
+        string path = $"{Lab.Shared}/restore-action.sh";
+        await File.WriteAllTextAsync(path, $"#!/bin/bash\n{script}\n");
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return await RestoreAsync("b", "--action-script", path);
+    }
+
+    internal async Task<CommandResult> RestoreAsync(string host = "b", params string[] options)
     {
         CommandResult result = await Lab[host].TryAsync(_kind == Kind.Runc
             ? Container.DetachedRunc($"{Lab.Shared}/runc-restore-{host}.log", ["restore", "-d", "--lazy-pages", "--image-path", Images, "--work-path", WorkOf(host),
                 "--bundle", Program.Bundle, Program.ContainerId])
-            : ["criu", "restore", "-d", "--lazy-pages", "-D", Images, "-W", WorkOf(host), "-o", "restore.log", "-v4"]);
+            : ["criu", "restore", "-d", "--lazy-pages", "-D", Images, "-W", WorkOf(host), "-o", "restore.log", "-v4", .. options]);
         string log = $"{WorkOf(host)}/restore.log";
         return result.ExitCode != 0 && File.Exists(log)
             ? result with { Error = $"{result.Error}\n{string.Join('\n', File.ReadLines(log).Where(static line => line.Contains("Error (", StringComparison.Ordinal)))}" }
@@ -180,11 +189,19 @@ internal sealed class ReadyCommand : IAsyncDisposable
     internal Task<CommandResult> WaitAsync() => Command.WaitAsync(Scene.Limit);
 
     /// <summary>To the command itself, not to the shell that waits for it.</summary>
-    internal async Task SignalAsync(string signal)
+    internal async Task SignalAsync(string signal) => await _host.RunAsync("kill", $"-{signal}", $"{await PidAsync()}");
+
+    /// <summary>Kills what the command has started and is not finished: the CRIU of a page server, the keeper of a lazy-pages daemon.</summary>
+    internal async Task KillChildAsync() => await _host.RunAsync("bash", "-c", await KillingChildAsync());
+
+    /// <summary>The same as a command of bash's.</summary>
+    internal async Task<string> KillingChildAsync() => $"kill -KILL $(cat /proc/{await PidAsync()}/task/*/children)";
+
+    private async Task<int> PidAsync()
     {
         int pid = int.Parse((await File.ReadAllTextAsync(_pidFile)).Trim(), CultureInfo.InvariantCulture);
         Assert.True(pid > 1);
-        await _host.RunAsync("kill", $"-{signal}", $"{pid}");
+        return pid;
     }
 
     public ValueTask DisposeAsync() => Command.DisposeAsync();

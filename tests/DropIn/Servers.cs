@@ -58,12 +58,13 @@ internal sealed class PatternServer : IDisposable
     private readonly TaskCompletionSource<SessionOutcome> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PagePool _pool = new();
     private readonly ScriptedServer _server;
+    private int _requests;
 
     public PatternServer(ulong start, ImagePid pid, IReadOnlyList<PageRange> owed) => _server = new ScriptedServer(stream =>
     {
         try
         {
-            SessionEnd end = new GetSession(stream, new PatternSource(start), new ListedPages([new(pid, owed)])).Serve(_pool, static () => { });
+            SessionEnd end = new GetSession(stream, new PatternSource(start), new ListedPages([new(pid, owed)])).Serve(_pool, () => _requests++);
             _ended.SetResult(new SessionOutcome(end.Closed, end.SaysComplete, end.NeverSent));
         }
         catch (Exception e) when (e is IOException or SocketException)
@@ -73,6 +74,9 @@ internal sealed class PatternServer : IDisposable
             _ended.SetException(e);
         }
     });
+
+    /// <summary>How many were found good, once <see cref="Ended"/>.</summary>
+    public int Requests => _requests;
 
     public Task<SessionOutcome> Ended => _ended.Task;
 

@@ -24,7 +24,8 @@ internal static class LazyPagesCommand
               --port PORT          its port
               --ps-socket FD       an inherited TCP socket, connected to the page server, in the place of address and port
               --tls [--tls-cacert FILE] [--tls-cacrl FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
-          -o, --log-file FILE      log there and not to standard error; relative to the work directory
+          -o, --log-file FILE      log there and not to standard error; relative to the work directory; with -d the default is
+                                   lazy-pages.log there
           -v[N], --verbosity[=N]   1 errors, 2 warnings (default), 3 what happens, 4 everything
           -d, --daemon             go to the background once restore can connect
               --pidfile FILE       with -d: write the pid there; the file must not exist
@@ -35,18 +36,18 @@ internal static class LazyPagesCommand
         Only here:
               --header-size 24|32  the page server is of CRIU 4.1 or older | 4.2 or newer; default: as the images show
 
-        Exit code: 0 every page is in place, 1 anything else. Whatever goes wrong, tasks wait for pages that are missing and never read zeroes, and
-        the tasks of a "criu dump --lazy-pages" resume.
+        Exit code: 0 every page is in place, 1 anything else: also when all tasks ended before their memory was here. Whatever goes wrong, tasks wait for
+        pages that are missing and never read zeroes, and the tasks of a "criu dump --lazy-pages" that can be reached resume.
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server"], ["header-size"], RunAsync);
+    internal static Command Create() => CriuStyleCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server"], ["header-size"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
         LazyPagesOptions options = new()
         {
-            ImagesDirectory = CriuCommand.ImagesDirectory(arguments),
-            WorkDirectory = CriuCommand.WorkDirectory(arguments),
+            ImagesDirectory = CriuStyleCommand.ImagesDirectory(arguments),
+            WorkDirectory = CriuStyleCommand.WorkDirectory(arguments),
             PageServer = PageServer(arguments),
             HeaderBytes = arguments.Text("header-size") switch
             {
@@ -55,25 +56,25 @@ internal static class LazyPagesCommand
                 "32" => 32,
                 string other => throw new FormatException($"--header-size {other}: 24 or 32"),
             },
-            StatusDescriptor = CriuCommand.StatusDescriptor(arguments),
+            StatusDescriptor = CriuStyleCommand.StatusDescriptor(arguments),
         };
         if (arguments.Has("daemon"))
         {
-            return CriuCommand.RunInBackground(Name, arguments);
+            return CriuStyleCommand.RunInBackground(Name, arguments);
         }
 
-        using Logger logger = CriuStyleLog.Create(CriuCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
+        using Logger logger = CriuStyleLog.Create(CriuStyleCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
         using SerilogLoggerFactory loggers = new(logger);
         ILogger<LazyPagesDaemon> log = loggers.CreateLogger<LazyPagesDaemon>();
         CommandLog.WarnOfWhatHasNoEffect(log, arguments);
         try
         {
-            return await new LazyPagesDaemon(options, log).RunAsync().ConfigureAwait(false) ? 0 : CriuCommand.Failed;
+            return await new LazyPagesDaemon(options, log).RunAsync().ConfigureAwait(false) ? 0 : CriuStyleCommand.Failed;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             CommandLog.Failed(log, e.Message);
-            return CriuCommand.Failed;
+            return CriuStyleCommand.Failed;
         }
     }
 
@@ -84,13 +85,13 @@ internal static class LazyPagesCommand
             return null;
         }
 
-        if (CriuCommand.PageServerDescriptor(arguments) is { } descriptor)
+        if (CriuStyleCommand.PageServerDescriptor(arguments) is { } descriptor)
         {
-            return new PageServerAddress(arguments.Text("address") ?? "", arguments.Number("port", 0, ushort.MaxValue) ?? 0) { Descriptor = descriptor, Tls = CriuCommand.Tls(arguments) };
+            return new PageServerAddress(arguments.Text("address") ?? "", arguments.Number("port", 0, ushort.MaxValue) ?? 0) { Descriptor = descriptor, Tls = CriuStyleCommand.Tls(arguments) };
         }
 
         string host = arguments.Text("address") ?? throw new FormatException("--page-server needs --address");
         int port = arguments.Number("port", 1, ushort.MaxValue) ?? throw new FormatException("--page-server needs --port");
-        return new PageServerAddress(host, port) { Tls = CriuCommand.Tls(arguments) };
+        return new PageServerAddress(host, port) { Tls = CriuStyleCommand.Tls(arguments) };
     }
 }

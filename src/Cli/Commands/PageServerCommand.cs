@@ -27,7 +27,8 @@ internal static class PageServerCommand
               --ps-socket FD       an inherited socket, connected to the one client, in the place of address and port
               --lazy-pages         accepted: the other kind, which receives images, is not offered
               --tls [--tls-cacert FILE] [--tls-cacrl FILE] [--tls-cert FILE] [--tls-key FILE] [--tls-no-cn-verify]
-          -o, --log-file FILE      log there and not to standard error; relative to the work directory
+          -o, --log-file FILE      log there and not to standard error; relative to the work directory; with -d the default is
+                                   page-server.log there
           -v[N], --verbosity[=N]   1 errors, 2 warnings (default), 3 what happens, 4 everything
           -d, --daemon             go to the background once clients can connect
               --pidfile FILE       with -d: write the pid there; the file must not exist
@@ -47,18 +48,18 @@ internal static class PageServerCommand
         discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
         """;
 
-    internal static Command Create() => CriuCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "resume", "state-dir"], RunAsync);
+    internal static Command Create() => CriuStyleCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "resume", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
         CriuPageServerOptions options = new()
         {
-            ImagesDirectory = CriuCommand.ImagesDirectory(arguments),
-            WorkDirectory = CriuCommand.WorkDirectory(arguments),
+            ImagesDirectory = CriuStyleCommand.ImagesDirectory(arguments),
+            WorkDirectory = CriuStyleCommand.WorkDirectory(arguments),
             Port = arguments.Number("port", 0, ushort.MaxValue) ?? (arguments.Has("ps-socket") ? 0 : throw new FormatException("--port is missing")),
-            ClientDescriptor = CriuCommand.PageServerDescriptor(arguments),
-            Tls = CriuCommand.Tls(arguments),
-            StatusDescriptor = CriuCommand.StatusDescriptor(arguments),
+            ClientDescriptor = CriuStyleCommand.PageServerDescriptor(arguments),
+            Tls = CriuStyleCommand.Tls(arguments),
+            StatusDescriptor = CriuStyleCommand.StatusDescriptor(arguments),
             Dump = Dump(arguments),
             ResumedSession = arguments.Text("resume"),
         };
@@ -66,22 +67,22 @@ internal static class PageServerCommand
         options.StateDirectory = arguments.Text("state-dir") is { } state ? Path.GetFullPath(state) : options.StateDirectory;
         if (arguments.Has("daemon"))
         {
-            return CriuCommand.RunInBackground(Name, arguments);
+            return CriuStyleCommand.RunInBackground(Name, arguments);
         }
 
-        using Logger logger = CriuStyleLog.Create(CriuCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
+        using Logger logger = CriuStyleLog.Create(CriuStyleCommand.InWorkDirectory(arguments, "log-file"), arguments.Verbosity);
         using SerilogLoggerFactory loggers = new(logger);
         ILogger<CriuPageServer> log = loggers.CreateLogger<CriuPageServer>();
         CommandLog.WarnOfWhatHasNoEffect(log, arguments);
         using TerminationSignals signals = new();
         try
         {
-            return await new CriuPageServer(options, log).RunAsync(signals.Token).ConfigureAwait(false) ? 0 : CriuCommand.Failed;
+            return await new CriuPageServer(options, log).RunAsync(signals.Token).ConfigureAwait(false) ? 0 : CriuStyleCommand.Failed;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             CommandLog.Failed(log, e.Message);
-            return CriuCommand.Failed;
+            return CriuStyleCommand.Failed;
         }
     }
 

@@ -10,6 +10,7 @@ internal sealed class FaultCounters
     private long _localFaults;
     private long _zeroFilled;
     private long _dropped;
+    private long _droppedByExits;
     private long _lost;
     private long _faults;
     private long _forks;
@@ -34,6 +35,9 @@ internal sealed class FaultCounters
 
     /// <summary>Owed pages that nobody needs any more: given up, unmapped, or their task exited.</summary>
     public long Dropped => Interlocked.Read(ref _dropped);
+
+    /// <summary>Those among them whose task exited.</summary>
+    public long DroppedByExits => Interlocked.Read(ref _droppedByExits);
 
     /// <summary>Pages that were given up because their bytes are lost.</summary>
     public long Lost => Interlocked.Read(ref _lost);
@@ -65,6 +69,12 @@ internal sealed class FaultCounters
     {
         Interlocked.Add(ref _dropped, pages);
         Interlocked.Add(ref _remaining, -pages);
+    }
+
+    public void AddDroppedByExit(long pages)
+    {
+        Interlocked.Add(ref _droppedByExits, pages);
+        AddDropped(pages);
     }
 
     public void AddLost(long pages)

@@ -97,6 +97,7 @@ internal sealed partial class LazyMemory : IDisposable
     public event Action<Exception>? Failed;
 
     /// <summary>Takes over the userfaultfd of a process, with its ownership. Its faults are served from now on.</summary>
+    /// <exception cref="Linux.LinuxException">The keeper did not take it. It is served all the same: to close it could give a task zeroes.</exception>
     /// <exception cref="ArgumentException">The process already has one.</exception>
     public void Add(ImagePid pid, Userfaultfd uffd)
     {
@@ -105,12 +106,17 @@ internal sealed partial class LazyMemory : IDisposable
         {
             _keeper.Keep(id, uffd);
         }
-        catch
+        catch (Linux.LinuxException)
         {
-            uffd.Dispose();
+            ServeArrived(id, pid, uffd);
             throw;
         }
 
+        ServeArrived(id, pid, uffd);
+    }
+
+    private void ServeArrived(int id, ImagePid pid, Userfaultfd uffd)
+    {
         DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
         if (process.HasArrived)
         {
@@ -228,6 +234,19 @@ internal sealed partial class LazyMemory : IDisposable
         }
     }
 
+    /// <summary>
+    /// Every task has ended, and at least one of them while it was still owed pages: by itself, or killed, or because CRIU failed after all. That cannot be
+    /// told apart from here.
+    /// </summary>
+    public bool EndedBeforeTheirPages
+    {
+        get
+        {
+            RetireExited();
+            return _spaces.IsEmpty && Counters.DroppedByExits > 0;
+        }
+    }
+
     private static bool HasExited(AddressSpace space)
     {
         space.Lock.EnterShared();
@@ -300,7 +319,7 @@ internal sealed partial class LazyMemory : IDisposable
         if (Release(space) is long pages)
         {
             FaultsLog.Gone(_logger, space.Process.Pid, pages);
-            Counters.AddDropped(pages);
+            Counters.AddDroppedByExit(pages);
             CompleteWhenDrained();
         }
     }

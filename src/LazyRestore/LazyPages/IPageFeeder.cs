@@ -2,7 +2,10 @@ using PostCopy.Faults;
 
 namespace PostCopy.LazyPages;
 
-/// <summary>Gets pages from where they are and installs them: first those that tasks wait for, then all.</summary>
+/// <summary>
+/// Gets pages from where they are and installs them: first those that tasks wait for, then all. To be disposed of when nobody asks any more, and when nothing
+/// can hold up whoever installs: after the <see cref="LazyMemory"/>.
+/// </summary>
 internal interface IPageFeeder : IPageRequester, IDisposable
 {
     /// <summary>Completes only in failure: pages are owed that will not come.</summary>
@@ -16,4 +19,10 @@ internal interface IPageFeeder : IPageRequester, IDisposable
 
     /// <summary>Every page is in place or needless. Tells the server so, if there is one, and returns when it has heard.</summary>
     Task CompleteAsync();
+
+    /// <summary>
+    /// No page will come any more: a server is told by a reset, which none takes for success. What is asked for from here on is not answered. Waits for nobody,
+    /// and does nothing after <see cref="CompleteAsync"/>.
+    /// </summary>
+    void Abort();
 }

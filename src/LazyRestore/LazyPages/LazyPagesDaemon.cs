@@ -29,6 +29,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     /// <exception cref="IOException">It could not begin: the images, the directory, the keeper. Nobody has connected yet.</exception>
     public async Task<bool> RunAsync()
     {
+        options.PageServer?.Tls?.RequireUsable();
         string imageDirectory = Path.GetFullPath(options.ImagesDirectory);
         Directory.SetCurrentDirectory(options.WorkDirectory ?? imageDirectory);
         ImageSet images = ImageDirectory.Open(imageDirectory);
@@ -42,10 +43,9 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         try
         {
             using EventJournal journal = EventJournal.Create(Path.Combine(state, KeeperProtocol.JournalName));
-            using KeeperProcess keeper = new(program, state);
-            keeper.SayNobodyFollows();
+            using StandingKeeper keeper = new(program, state, logger);
             using LazyMemory memory = new(owed.Ranges, feeder, keeper, logger, journal);
-            End end = await ServeAsync(owed, feeder, keeper, memory).ConfigureAwait(false);
+            End end = await ServeAsync(images, owed, feeder, keeper, memory).ConfigureAwait(false);
             isKeepersNow = end == End.Lost;
             return end == End.Complete;
         }
@@ -62,6 +62,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     {
         Complete,
         NotRestored,
+        TasksEnded,
         Lost,
     }
 
@@ -73,13 +74,20 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         return Directory.CreateDirectory(Path.Combine(options.StateDirectory, $"lazy-pages-{Guid.NewGuid():N}"), OnlyRoot).FullName;
     }
 
-    private async Task<End> ServeAsync(OwedMemory owed, IPageFeeder feeder, KeeperProcess keeper, LazyMemory memory)
+    private async Task<End> ServeAsync(ImageSet images, OwedMemory owed, IPageFeeder feeder, StandingKeeper keeper, LazyMemory memory)
     {
         TaskCompletionSource memoryFailed = new(TaskCreationOptions.RunContinuationsAsynchronously);
         memory.Failed += e => memoryFailed.TrySetException(e);
+        HashSet<ImagePid> listed = [.. images.Processes.Select(static process => process.Pid)];
         bool started = false;
         using LazyPagesSocket socket = Listen((pid, uffd) =>
         {
+            if (!listed.Contains(pid))
+            {
+                // Left open, and not served: whatever was not told of it would read as zeroes.
+                throw new IOException($"CRIU restores a process {pid}, which {images.Path} does not have: these are other images than its");
+            }
+
             // Not earlier: as long as nobody connects, a dump's page server is to wait for whoever does.
             if (!started)
             {
@@ -94,40 +102,71 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
             logger, Path.GetFullPath(SocketName), owed.TotalPages, owed.Ranges.Count, options.PageServer?.ToString() ?? Path.GetFullPath(options.ImagesDirectory));
         SayReady();
 
-        try
+        Exception? failure = await FailureOfAsync(Task.WhenAny(socket.Finished, feeder.Failed, memoryFailed.Task).Unwrap()).ConfigureAwait(false);
+        // CRIU first, then the server: while the one can finish the restore, the other must not hear that it failed.
+        if (failure is not null && !socket.Conclude())
         {
-            await Task.WhenAny(socket.Finished, feeder.Failed, memoryFailed.Task).Unwrap().ConfigureAwait(false);
-            // Tasks run from here on: now it is the keeper that stands between our death and zeroes in their memory.
-            keeper.WatchAddressSpaces();
-            memory.RestoreFinished();
-        }
-        catch (Exception e) when (IsFailure(e))
-        {
-            // CRIU notices that its socket is closed and kills what it built.
-            LazyPagesLog.NotRestored(logger, e.Message);
-            feeder.Dispose();
+            LazyPagesLog.NotRestored(logger, failure.Message);
+            feeder.Abort();
             await keeper.ReleaseAsync().ConfigureAwait(false);
             return End.NotRestored;
         }
 
-        LazyPagesLog.Restored(logger, memory.Counters.Remaining);
-        feeder.RestoreFinished();
-        try
+        // Tasks run from here on, whatever has failed: now it is the keeper that stands between our death and zeroes in their memory.
+        await keeper.WatchAsync(memory).ConfigureAwait(false);
+        failure ??= await FailureOfAsync(DrainAsync(feeder, keeper, memory, memoryFailed.Task)).ConfigureAwait(false);
+        if (failure is not null)
         {
-            await Task.WhenAny(memory.Drained, feeder.Failed, memoryFailed.Task).Unwrap().ConfigureAwait(false);
-        }
-        catch (Exception e) when (IsFailure(e))
-        {
-            feeder.Dispose();
-            LazyPagesLog.Lost(logger, memory.Counters.Remaining, e.Message);
+            await keeper.WatchAsync(memory).ConfigureAwait(false);
+            feeder.Abort();
+            LazyPagesLog.Lost(logger, memory.Counters.Remaining, failure.Message, options.PageServer is null ? LazyPagesLog.LostFromImages : LazyPagesLog.LostFromServer);
             return End.Lost;
         }
 
-        await CompleteAsync(feeder).ConfigureAwait(false);
-        SayDrained(memory);
+        bool ended = memory.EndedBeforeTheirPages;
+        if (ended)
+        {
+            feeder.Abort();
+            LazyPagesLog.TasksEnded(
+                logger, memory.Counters.DroppedByExits, options.PageServer is null ? LazyPagesLog.EndedFromImages : LazyPagesLog.EndedFromServer);
+        }
+        else
+        {
+            await CompleteAsync(feeder).ConfigureAwait(false);
+            SayDrained(memory);
+        }
+
         memory.Close();
         await keeper.ReleaseAsync().ConfigureAwait(false);
-        return End.Complete;
+        return ended ? End.TasksEnded : End.Complete;
+    }
+
+    /// <summary>Until every page is in place or needless, or one of them cannot come.</summary>
+    private async Task DrainAsync(IPageFeeder feeder, StandingKeeper keeper, LazyMemory memory, Task memoryFailed)
+    {
+        memory.RestoreFinished();
+        LazyPagesLog.Restored(logger, memory.Counters.Remaining);
+        feeder.RestoreFinished();
+        Task end = Task.WhenAny(memory.Drained, feeder.Failed, memoryFailed).Unwrap();
+        while (await Task.WhenAny(end, keeper.EndedAsync()).ConfigureAwait(false) != end)
+        {
+            await keeper.WatchAsync(memory).ConfigureAwait(false);
+        }
+
+        await end.ConfigureAwait(false);
+    }
+
+    private static async Task<Exception?> FailureOfAsync(Task step)
+    {
+        try
+        {
+            await step.ConfigureAwait(false);
+            return null;
+        }
+        catch (Exception e) when (IsFailure(e))
+        {
+            return e;
+        }
     }
 
     /// <summary>Everything is in place, whatever comes of telling the server.</summary>
@@ -149,9 +188,16 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     {
         // What a daemon that was killed left behind; CRIU removes it as well.
         File.Delete(SocketName);
-        LazyPagesSocket socket = new("");
-        socket.Serve(arrived);
-        return socket;
+        try
+        {
+            LazyPagesSocket socket = new("");
+            socket.Serve(arrived);
+            return socket;
+        }
+        catch (SocketException e)
+        {
+            throw new IOException($"cannot listen at {Path.GetFullPath(SocketName)}: {e.Message}", e);
+        }
     }
 
     private IPageFeeder CreateFeeder(ImageSet images, ImagePageSource stored)

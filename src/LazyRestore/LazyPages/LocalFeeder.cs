@@ -12,12 +12,12 @@ internal sealed class LocalFeeder(IPageSource source, FetchPlan plan) : IPageFee
     /// <summary>Pages read at once, so that a fault waits for no more than 1 MiB (with 4 KiB pages).</summary>
     private const int MaxPages = 256;
 
-    private readonly Lock _lock = new();
+    /// <summary>Guards the plan; pulsed when there is news.</summary>
+    private readonly object _lock = new();
     private readonly TaskCompletionSource _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly SemaphoreSlim _work = new(0);
     private Thread? _reader;
     private LazyMemory? _memory;
-    private volatile bool _disposed;
+    private bool _aborted;
 
     /// <inheritdoc/>
     public Task Failed => _failed.Task;
@@ -36,9 +36,8 @@ internal sealed class LocalFeeder(IPageSource source, FetchPlan plan) : IPageFee
         lock (_lock)
         {
             plan.OnFault(pid, range.Start);
+            Monitor.Pulse(_lock);
         }
-
-        _work.Release();
     }
 
     /// <inheritdoc/>
@@ -47,21 +46,28 @@ internal sealed class LocalFeeder(IPageSource source, FetchPlan plan) : IPageFee
         lock (_lock)
         {
             plan.BulkAllowed = true;
+            Monitor.Pulse(_lock);
         }
-
-        _work.Release();
     }
 
     /// <inheritdoc/>
     public Task CompleteAsync() => Task.CompletedTask;
 
     /// <inheritdoc/>
+    public void Abort()
+    {
+        lock (_lock)
+        {
+            _aborted = true;
+            Monitor.Pulse(_lock);
+        }
+    }
+
+    /// <inheritdoc/>
     public void Dispose()
     {
-        _disposed = true;
-        _work.Release();
+        Abort();
         _reader?.Join();
-        _work.Dispose();
     }
 
     private unsafe void ReadAll()
@@ -71,24 +77,14 @@ internal sealed class LocalFeeder(IPageSource source, FetchPlan plan) : IPageFee
         byte* buffer = (byte*)NativeMemory.AlignedAlloc((nuint)(MaxPages * PageSize.Bytes), (nuint)PageSize.Bytes);
         try
         {
-            while (!_disposed)
+            while (TryNext(out ImagePid pid, out PageRange range))
             {
-                if (TryNext(out ImagePid pid, out PageRange range))
-                {
-                    Bring(pid, range, new Span<byte>(buffer, MaxPages * PageSize.Bytes));
-                }
-                else
-                {
-                    _work.Wait();
-                }
+                Bring(pid, range, new Span<byte>(buffer, MaxPages * PageSize.Bytes));
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException or OperationCanceledException)
         {
-            if (!_disposed)
-            {
-                _failed.TrySetException(e);
-            }
+            _failed.TrySetException(e);
         }
         finally
         {
@@ -96,11 +92,18 @@ internal sealed class LocalFeeder(IPageSource source, FetchPlan plan) : IPageFee
         }
     }
 
+    /// <summary>Waits for the next pages to bring. False when no more are wanted.</summary>
     private bool TryNext(out ImagePid pid, out PageRange range)
     {
         lock (_lock)
         {
-            return plan.TryNextUrgent(out pid, out range) || plan.TryNextBulk(out pid, out range);
+            (pid, range) = (default, default);
+            while (!_aborted && !plan.TryNextUrgent(out pid, out range) && !plan.TryNextBulk(out pid, out range))
+            {
+                Monitor.Wait(_lock);
+            }
+
+            return !_aborted;
         }
     }
 

@@ -35,7 +35,7 @@ internal sealed class RemoteFeeder(Func<CriuPageConnection> connect, FetchPlan p
     private int _bulkInFlight;
     private bool _complete;
     private bool _closeSent;
-    private volatile bool _disposed;
+    private volatile bool _aborted;
 
     private readonly record struct Asked(ImagePid Pid, PageRange Range, bool IsBulk);
 
@@ -90,10 +90,16 @@ internal sealed class RemoteFeeder(Func<CriuPageConnection> connect, FetchPlan p
     }
 
     /// <inheritdoc/>
+    public void Abort()
+    {
+        _aborted = true;
+        _connection?.Abort();
+    }
+
+    /// <inheritdoc/>
     public void Dispose()
     {
-        _disposed = true;
-        _connection?.Abort();
+        Abort();
         _receiver?.Join();
         _connection?.Dispose();
     }
@@ -113,7 +119,7 @@ internal sealed class RemoteFeeder(Func<CriuPageConnection> connect, FetchPlan p
 
     private void Pump()
     {
-        if (_connection is null || _complete)
+        if (_connection is null || _complete || _aborted)
         {
             return;
         }
@@ -169,10 +175,9 @@ internal sealed class RemoteFeeder(Func<CriuPageConnection> connect, FetchPlan p
         }
         catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException or InvalidDataException or OperationCanceledException)
         {
-            if (!_disposed)
+            if (!_aborted)
             {
-                // The reset first: a dump must not hear anything that sounds like success.
-                _connection!.Abort();
+                // No reset yet: it lets a dump's tasks run on, and whether those here run is for others to see to first.
                 _failed.TrySetException(e is EndOfStreamException ? new CriuProtocolException("page server: it closed the connection while pages are owed") : e);
             }
         }

@@ -19,11 +19,13 @@ internal sealed class LazyPagesSocket : IDisposable
 {
     private const int RestoreFinished = 0x52535446;
 
+    private readonly Lock _gate = new();
     private readonly Socket _listener;
     private readonly TaskCompletionSource _finished = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Thread? _thread;
     private Socket? _connection;
-    private volatile bool _closing;
+    private bool _concluded;
+    private volatile bool _saidFinished;
 
     /// <summary>Listens in <paramref name="workDirectory"/>, where CRIU looks.</summary>
     internal LazyPagesSocket(string workDirectory)
@@ -47,56 +49,97 @@ internal sealed class LazyPagesSocket : IDisposable
     /// <summary>Completes when CRIU says that the restore is finished; fails when it goes away before, or breaks the protocol.</summary>
     internal Task Finished => _finished.Task;
 
-    /// <inheritdoc/>
-    public void Dispose()
+    /// <summary>
+    /// Takes no more from CRIU, which cannot finish from here on: it finds its connection closed and kills what it built. What it had sent before is heard out.
+    /// Returns whether the word that the restore is finished was among it: then the tasks run.
+    /// </summary>
+    internal bool Conclude()
     {
-        if (_closing)
+        lock (_gate)
         {
-            return;
-        }
-
-        _closing = true;
-        _listener.Dispose();
-        try
-        {
-            // A thread in recvmsg(2) is not woken by a close.
-            _connection?.Shutdown(SocketShutdown.Both);
-        }
-        catch (SocketException)
-        {
-            // CRIU has closed its end: the thread knows.
+            _concluded = true;
+            _listener.Dispose();
+            ShutDown();
         }
 
         _thread?.Join();
+        return _saidFinished;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _ = Conclude();
         _connection?.Dispose();
     }
 
     private void HearOut(Action<ImagePid, Userfaultfd> arrived, Action<int>? connected)
     {
+        Exception? failure = null;
         try
         {
-            _connection = _listener.Accept();
-            // One restore a socket: a second one must fail at once, not wait in the queue. This removes the path, too.
-            _listener.Dispose();
-            int socket = (int)_connection.SafeHandle.DangerousGetHandle();
-            connected?.Invoke(socket);
-            int pid;
-            while (!_closing && (pid = ReadPid(socket)) != RestoreFinished)
+            Socket connection = _listener.Accept();
+            lock (_gate)
             {
-                if (pid > 0)
+                _connection = connection;
+                // One restore a socket: a second one must fail at once, not wait in the queue. This removes the path, too.
+                _listener.Dispose();
+                if (_concluded)
                 {
-                    arrived(new ImagePid(pid), ReadDescriptor(socket, pid));
+                    ShutDown();
                 }
             }
 
-            _finished.TrySetResult();
-        }
-        catch (Exception e) when (e is SocketException or IOException or ObjectDisposedException or ArgumentException)
-        {
-            if (!_closing)
+            int socket = (int)connection.SafeHandle.DangerousGetHandle();
+            connected?.Invoke(socket);
+            int pid;
+            while ((pid = ReadPid(socket)) != RestoreFinished)
             {
-                _finished.TrySetException(e);
+                if (pid > 0)
+                {
+                    Userfaultfd uffd = ReadDescriptor(socket, pid);
+                    try
+                    {
+                        arrived(new ImagePid(pid), uffd);
+                    }
+                    catch (Exception e) when (IsFailure(e))
+                    {
+                        // The restore must not be finished; but it may be already, and then that must be known.
+                        failure ??= e;
+                        ShutDown();
+                    }
+                }
             }
+
+            _saidFinished = true;
+        }
+        catch (Exception e) when (IsFailure(e))
+        {
+            failure ??= e;
+        }
+
+        if (failure is null)
+        {
+            _finished.SetResult();
+        }
+        else
+        {
+            _finished.SetException(failure);
+        }
+    }
+
+    private static bool IsFailure(Exception e) => e is SocketException or IOException or ObjectDisposedException or ArgumentException;
+
+    /// <summary>Either CRIU's bytes are here already and are read, or it cannot send them any more. A thread in recvmsg(2) is not woken by a close.</summary>
+    private void ShutDown()
+    {
+        try
+        {
+            _connection?.Shutdown(SocketShutdown.Both);
+        }
+        catch (SocketException)
+        {
+            // CRIU has closed its end: the thread reads what there is, to the end.
         }
     }
 

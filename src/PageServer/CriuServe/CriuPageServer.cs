@@ -18,6 +18,9 @@ namespace PostCopy.CriuServe;
 /// </summary>
 public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPageServer> logger)
 {
+    /// <summary>Before another attempt when no client can be taken.</summary>
+    private static readonly TimeSpan AcceptPause = TimeSpan.FromSeconds(1);
+
     private readonly ConcurrentDictionary<Socket, Thread> _sessions = new();
 
     /// <summary>The address it listens on; null before <see cref="RunAsync"/> has come so far.</summary>
@@ -30,6 +33,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     /// <exception cref="IOException">It could not begin; a dump was undone.</exception>
     public async Task<bool> RunAsync(CancellationToken stop)
     {
+        options.Tls?.RequireUsable();
         using PagePool pool = new();
         if (options.Dump is null && options.ResumedSession is null)
         {
@@ -39,9 +43,10 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
 
         using FrozenDump dump = await HoldAsync(stop).ConfigureAwait(false);
         CriuServeLog.Frozen(logger, dump.Name, dump.ImageDirectory, dump.Session);
+        bool isGoneElsewhere;
         try
         {
-            return await ServeDumpAsync(dump, dump.ImageDirectory, pool, stop).ConfigureAwait(false);
+            isGoneElsewhere = await ServeDumpAsync(dump, pool, stop).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or SocketException && !dump.IsHandedOff)
         {
@@ -49,6 +54,19 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             CriuServeLog.Resumed(logger, dump.Name);
             throw e as IOException ?? new IOException(e.Message, e);
         }
+
+        if (isGoneElsewhere)
+        {
+            await dump.DiscardAsync().ConfigureAwait(false);
+            CriuServeLog.Discarded(logger, dump.Name);
+        }
+        else
+        {
+            await dump.ResumeAsync().ConfigureAwait(false);
+            CriuServeLog.Resumed(logger, dump.Name);
+        }
+
+        return isGoneElsewhere;
     }
 
     private Task<FrozenDump> HoldAsync(CancellationToken stop)
@@ -77,31 +95,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         }
 
         using Socket listener = Listen(owed, directory);
-        try
-        {
-            while (true)
-            {
-                Socket client = await listener.AcceptAsync(stop).ConfigureAwait(false);
-                if (_sessions.Count >= options.MaxSessions)
-                {
-                    CriuServeLog.TurnedAway(logger, NameOf(client), $"{options.MaxSessions} clients are connected, as many as this server accepts");
-                    client.Close(0);
-                    continue;
-                }
-
-                Thread thread = new(() => ServeAndForget(client, source, listed, pool)) { IsBackground = true, Name = "page server session" };
-                _sessions[client] = thread;
-                thread.Start();
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            foreach ((Socket client, Thread thread) in _sessions)
-            {
-                client.Close(0);
-                thread.Join();
-            }
-        }
+        await AcceptAsync(listener, static () => null, client => Serve(client, source, listed, pool, static () => { }), stop).ConfigureAwait(false);
     }
 
     private async Task ServeInheritedAsync(
@@ -110,36 +104,25 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         using Socket client = InheritClient(descriptor, directory, owed);
         using CancellationTokenRegistration stopping = stop.Register(() => client.Close(0));
         TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        Thread thread = new(() =>
+        StartSession(client, () =>
         {
             _ = Serve(client, source, listed, pool, static () => { });
             ended.SetResult();
-        })
-        { IsBackground = true, Name = "page server session" };
-        thread.Start();
+        });
         await ended.Task.ConfigureAwait(false);
     }
 
-    private void ServeAndForget(Socket client, IPageSource source, ListedPages listed, PagePool pool)
+    /// <summary>Returns what was decided: true when the frozen copy is to be discarded. No client is served any more then.</summary>
+    private async Task<bool> ServeDumpAsync(FrozenDump dump, PagePool pool, CancellationToken stop)
     {
-        _ = Serve(client, source, listed, pool, static () => { });
-        _sessions.TryRemove(client, out _);
-    }
-
-    private async Task<bool> ServeDumpAsync(FrozenDump dump, string imageDirectory, PagePool pool, CancellationToken stop)
-    {
-        OwedMemory owed = OwedMemory.From(ImageDirectory.Open(imageDirectory));
+        OwedMemory owed = OwedMemory.From(ImageDirectory.Open(dump.ImageDirectory));
         ListedPages listed = new(owed.Ranges);
-        TaskCompletionSource<bool> decided = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        using PosixSignalRegistration discard = OnSignal(Signum.SIGUSR1, () => decided.TrySetResult(true));
-        using PosixSignalRegistration resume = OnSignal(Signum.SIGUSR2, () => decided.TrySetResult(false));
+        DumpVerdict verdict = new(dump);
+        using PosixSignalRegistration discard = OnSignal(Signum.SIGUSR1, () => verdict.Decide(isGoneElsewhere: true));
+        using PosixSignalRegistration resume = OnSignal(Signum.SIGUSR2, () => verdict.Decide(isGoneElsewhere: false));
         using CancellationTokenRegistration stopping = stop.Register(() =>
         {
-            if (!dump.IsHandedOff)
-            {
-                decided.TrySetResult(false);
-            }
-            else
+            if (!verdict.TryLetRunOn() && !verdict.IsGoneElsewhere.IsCompleted)
             {
                 CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
             }
@@ -151,86 +134,130 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
 
         using Socket? given = options.ClientDescriptor is { } descriptor ? InheritClient(descriptor, dump.Name, owed) : null;
         using Socket? listener = given is null ? Listen(owed, dump.Name) : null;
-        Socket? current = given;
-        Thread sessions = new(() =>
+        using CancellationTokenSource over = new();
+        Task accepting = Task.CompletedTask;
+        if (given is not null)
         {
-            if (given is not null)
-            {
-                ServeFrozen(given, dump, listed, pool, decided);
-            }
-            else
-            {
-                ServeOneByOne(listener!, dump, listed, pool, decided, client => current = client);
-            }
-        })
-        { IsBackground = true, Name = "page server session" };
-        sessions.Start();
-        bool goneElsewhere = await decided.Task.ConfigureAwait(false);
-        listener?.Close(0);
-        current?.Close(0);
-        sessions.Join();
-        if (goneElsewhere)
-        {
-            await dump.DiscardAsync().ConfigureAwait(false);
-            CriuServeLog.Discarded(logger, dump.Name);
+            StartSession(given, () => ServeFrozen(given, dump, verdict, listed, pool));
         }
         else
         {
-            await dump.ResumeAsync().ConfigureAwait(false);
-            CriuServeLog.Resumed(logger, dump.Name);
+            accepting = AcceptAsync(listener!, () => verdict.Refusal, client => ServeFrozen(client, dump, verdict, listed, pool), over.Token);
         }
 
-        return goneElsewhere;
-    }
-
-    /// <summary>A frozen copy can become one running copy, so it has one client at a time.</summary>
-    private void ServeOneByOne(Socket listener, FrozenDump dump, ListedPages listed, PagePool pool, TaskCompletionSource<bool> decided, Action<Socket> serving)
-    {
-        while (!decided.Task.IsCompleted)
+        try
         {
-            Socket client;
-            try
+            Task held = dump.EndedAsync();
+            if (await Task.WhenAny(verdict.IsGoneElsewhere, held).ConfigureAwait(false) == held && !verdict.IsGoneElsewhere.IsCompleted)
             {
-                client = listener.Accept();
-            }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException)
-            {
-                if (!decided.Task.IsCompleted)
-                {
-                    CriuServeLog.Problem(logger, $"no further client can connect: {e.Message}");
-                }
-
-                return;
+                CriuServeLog.Problem(logger, verdict.TryLetRunOn() ? $"CRIU, which held {dump.Name}, has ended: it runs on here, and its images are of the past" : $"CRIU, which held {dump.Name}, has ended: its cgroup alone holds it frozen now");
             }
 
-            serving(client);
-            ServeFrozen(client, dump, listed, pool, decided);
+            return await verdict.IsGoneElsewhere.ConfigureAwait(false);
+        }
+        finally
+        {
+            await over.CancelAsync().ConfigureAwait(false);
+            await accepting.ConfigureAwait(false);
+            EndSessions();
         }
     }
 
-    private void ServeFrozen(Socket client, FrozenDump dump, ListedPages listed, PagePool pool, TaskCompletionSource<bool> decided)
+    private void ServeFrozen(Socket client, FrozenDump dump, DumpVerdict verdict, ListedPages listed, PagePool pool)
     {
-        SessionEnd end = Serve(client, dump.Source, listed, pool, dump.HandOff);
-        if (end.Closed && (end.NeverSent == 0 || end.SaysComplete))
-        {
-            decided.TrySetResult(true);
-        }
-        else if (dump.IsHandedOff && !decided.Task.IsCompleted)
+        SessionEnd end = Serve(client, dump.Source, listed, pool, () => verdict.Serve(client));
+        if (verdict.Left(client, hasEverything: end.Closed && (end.NeverSent == 0 || end.SaysComplete)))
         {
             CriuServeLog.Undecided(logger, end.NeverSent, dump.Name, Environment.ProcessId);
         }
         else if (options.ClientDescriptor is not null)
         {
             // Nobody else can come, and nothing was fetched: the dump is undone.
-            decided.TrySetResult(false);
+            _ = verdict.TryLetRunOn();
+        }
+    }
+
+    /// <summary>Gives each client a thread until told to stop; then none is left.</summary>
+    /// <param name="listener">Where they come.</param>
+    /// <param name="refusal">Says why one that has come cannot stay; null when it can.</param>
+    /// <param name="serve">Serves one to its end.</param>
+    /// <param name="stop">Ends it.</param>
+    private async Task AcceptAsync(Socket listener, Func<string?> refusal, Action<Socket> serve, CancellationToken stop)
+    {
+        try
+        {
+            while (true)
+            {
+                if (await TryAcceptAsync(listener, stop).ConfigureAwait(false) is not { } client)
+                {
+                    await Task.Delay(AcceptPause, stop).ConfigureAwait(false);
+                    continue;
+                }
+
+                if ((_sessions.Count >= options.MaxSessions ? $"{options.MaxSessions} clients are connected, as many as this server accepts" : refusal()) is { } reason)
+                {
+                    CriuServeLog.TurnedAway(logger, NameOf(client), reason);
+                    client.Close(0);
+                    continue;
+                }
+
+                StartSession(client, () => serve(client));
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            EndSessions();
+        }
+    }
+
+    /// <summary>Null when this host cannot take one now: it may have no descriptor left, for example.</summary>
+    private async Task<Socket?> TryAcceptAsync(Socket listener, CancellationToken stop)
+    {
+        try
+        {
+            return await listener.AcceptAsync(stop).ConfigureAwait(false);
+        }
+        catch (SocketException e)
+        {
+            CriuServeLog.Problem(logger, $"no further client can connect now: {e.Message}");
+            return null;
+        }
+    }
+
+    private void StartSession(Socket client, Action serve)
+    {
+        Thread thread = new(() =>
+        {
+            serve();
+            _sessions.TryRemove(client, out _);
+        })
+        { IsBackground = true, Name = "page server session" };
+        _sessions[client] = thread;
+        thread.Start();
+    }
+
+    private void EndSessions()
+    {
+        foreach ((Socket client, Thread thread) in _sessions)
+        {
+            client.Close(0);
+            thread.Join();
         }
     }
 
     /// <summary>One client from its connection to its end, which is logged.</summary>
+    /// <param name="client">The client.</param>
+    /// <param name="source">Has its pages.</param>
+    /// <param name="listed">Which these are.</param>
+    /// <param name="pool">For buffers.</param>
+    /// <param name="requested">Called before each answer.</param>
     private SessionEnd Serve(Socket client, IPageSource source, ListedPages listed, PagePool pool, Action requested)
     {
         string name = NameOf(client);
         GetSession? session = null;
+        // Whoever has opened the one connection knows for how long it may have nothing to say.
+        using CancellationTokenSource patience = new(options.ClientDescriptor is null ? options.TimeToFirstRequest : Timeout.InfiniteTimeSpan);
+        using CancellationTokenRegistration mute = patience.Token.Register(() => client.Close(0));
         try
         {
             // Not being permitted to is no error: faults then wait a little longer.
@@ -240,7 +267,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             using Stream stream = options.Tls?.AsServer(plain) ?? plain;
             CriuServeLog.Connected(logger, name);
             session = new GetSession(stream, source, listed);
-            SessionEnd end = session.Serve(pool, requested);
+            bool hasAsked = false;
+            SessionEnd end = session.Serve(pool, () =>
+            {
+                if (!hasAsked)
+                {
+                    hasAsked = true;
+                    patience.CancelAfter(Timeout.InfiniteTimeSpan);
+                }
+
+                requested();
+            });
             Tell(name, end);
             client.Dispose();
             return end;
@@ -249,8 +286,16 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         {
             // The protocol has no error: a reset is the one thing that no client takes for an answer.
             client.Close(0);
-            ulong neverSent = session?.NeverSent ?? 0;
-            CriuServeLog.Gone(logger, name, e.Message, neverSent);
+            ulong neverSent = session?.NeverSent ?? listed.TotalPages;
+            if (e is ClientRefusedException)
+            {
+                CriuServeLog.TurnedAway(logger, name, e.Message);
+            }
+            else
+            {
+                CriuServeLog.Gone(logger, name, patience.IsCancellationRequested ? $"it asked for nothing within {options.TimeToFirstRequest.TotalSeconds} s" : e.Message, neverSent);
+            }
+
             return new SessionEnd(Closed: false, SaysComplete: false, neverSent);
         }
     }
@@ -277,16 +322,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     private Socket Listen(OwedMemory owed, string source)
     {
         IPAddress address = IPAddress.TryParse(options.Address, out IPAddress? parsed) ? parsed : throw new IOException($"--address {options.Address}: not an IPv4 or IPv6 address");
-        Socket listener = new(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        Socket? listener = null;
         try
         {
+            listener = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
             listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
             listener.Bind(new IPEndPoint(address, options.Port));
             listener.Listen(128);
         }
         catch (SocketException e)
         {
-            listener.Dispose();
+            listener?.Dispose();
             throw new IOException($"cannot listen on {options.Address} port {options.Port}: {e.Message}", e);
         }
 

@@ -41,7 +41,13 @@ public sealed class CriuPageServerOptions
     /// </summary>
     public string? ResumedSession { get; set; }
 
-    /// <summary>Connections at a time; further ones are closed. Defaults to 256. A dump serves one.</summary>
+    /// <summary>
+    /// How long a client may be connected without asking for a page; then it is reset, so that those who say nothing cannot shut others out. Both lazy-pages
+    /// daemons connect when a restore is under way: its tasks touch their memory within seconds.
+    /// </summary>
+    internal TimeSpan TimeToFirstRequest { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>Connections at a time; further ones are closed. Defaults to 256. Of a dump's clients only one is served.</summary>
     public int MaxSessions { get; set; } = 256;
 
     /// <summary>Where a dump keeps its state; on tmpfs. Defaults to /run/postcopy.</summary>

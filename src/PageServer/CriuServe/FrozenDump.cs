@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using PostCopy.Criu;
 using PostCopy.Linux;
 using PostCopy.Pages;
@@ -19,11 +17,13 @@ internal sealed class FrozenDump : IDisposable
     private static readonly TimeSpan EndDeadline = TimeSpan.FromSeconds(60);
 
     private readonly DumpRequest _request;
+    private readonly FileStream _subjectLock;
     private readonly CriuSession _criu;
     private readonly ProcessIdentity _dump;
     private readonly Func<CancellationToken, Task> _waitForDump;
     private readonly string _imageDirectory;
     private readonly string _dumpLog;
+    private int[] _tasks = [];
     private FreezerCgroup? _freezer;
     private HoldCgroup? _hold;
     private NetworkLock? _networkLock;
@@ -31,9 +31,11 @@ internal sealed class FrozenDump : IDisposable
     private bool _failed;
     private bool _over;
 
-    private FrozenDump(DumpRequest request, CriuSession criu, ProcessIdentity dump, Func<CancellationToken, Task> waitForDump, string imageDirectory, string dumpLog)
+    private FrozenDump(
+        DumpRequest request, FileStream subjectLock, CriuSession criu, ProcessIdentity dump, Func<CancellationToken, Task> waitForDump, string imageDirectory, string dumpLog)
     {
         _request = request;
+        _subjectLock = subjectLock;
         _criu = criu;
         _dump = dump;
         _waitForDump = waitForDump;
@@ -54,19 +56,26 @@ internal sealed class FrozenDump : IDisposable
     /// <summary>True once a client may have restored the tasks from these pages: then the copy here must not run by itself any more.</summary>
     internal bool IsHandedOff { get; private set; }
 
+    /// <summary>Completes when the process that holds the tasks has ended: CRIU, or the runc that started it.</summary>
+    internal Task EndedAsync() => _waitForDump(CancellationToken.None);
+
+    /// <exception cref="IOException">It could not be dumped, or was not to be: it runs on here.</exception>
     internal static async Task<FrozenDump> StartAsync(DumpRequest request, string imageDirectory, string workDirectory, string stateDirectory, CancellationToken cancellation)
     {
-        CriuSession criu = CriuSession.Create(stateDirectory, $"page-server-{Environment.ProcessId}", tcpEstablished: false, userConfig: "");
+        FileStream subjectLock = await LockAsync(request, stateDirectory, cancellation).ConfigureAwait(false);
+        CriuSession? criu = null;
         FrozenDump? frozen = null;
         try
         {
+            criu = CriuSession.Create(stateDirectory, $"page-server-{Environment.ProcessId}", tcpEstablished: false, userConfig: "");
+            string log = Path.Join(workDirectory, "dump.log");
+            DateTime lastLog = File.GetLastWriteTimeUtc(log);
             ChildProcess dump = Start(request, criu, imageDirectory, workDirectory);
-            frozen = new FrozenDump(
-                request, criu, ProcessIdentity.Of(dump.Pid), token => dump.WaitAsync(token), imageDirectory, Path.Join(workDirectory, "dump.log"));
-            await frozen.AwaitPostDumpAsync(cancellation).ConfigureAwait(false);
+            frozen = new FrozenDump(request, subjectLock, criu, ProcessIdentity.Of(dump.Pid), token => dump.WaitAsync(token), imageDirectory, log);
+            await frozen.AwaitPostDumpAsync(lastLog, cancellation).ConfigureAwait(false);
             return frozen;
         }
-        catch
+        catch (Exception e)
         {
             if (frozen is not null)
             {
@@ -75,10 +84,40 @@ internal sealed class FrozenDump : IDisposable
             }
             else
             {
-                criu.Dispose();
-                criu.Delete(keepLogs: false);
+                criu?.Dispose();
+                criu?.Delete(keepLogs: false);
+                subjectLock.Dispose();
             }
 
+            if (e is OperationCanceledException)
+            {
+                throw new IOException($"told to stop during the dump: {NameOf(request)} runs on here", e);
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Only one at a time works on what is to be dumped, and CRIU would lose what has not arrived yet.</summary>
+    private static async Task<FileStream> LockAsync(DumpRequest request, string stateDirectory, CancellationToken cancellation)
+    {
+        int root = request.RootPid;
+        if (request.ContainerId is { } id)
+        {
+            RuncContainer container = await new RuncCommand(root: null).FindAsync(id, cancellation).ConfigureAwait(false) ?? throw new RuncException($"runc knows no container '{id}' on this host");
+            root = container.InitPid > 0 ? container.InitPid : throw new RuncException($"the container '{id}' is {container.Status}: only a running one can be dumped");
+        }
+
+        FileStream taken = SubjectLock.TryTake(stateDirectory, ProcessIdentity.Of(root)) ?? throw new IOException($"{NameOf(request)} is being moved already: see postcopy status");
+        try
+        {
+            return ArrivingMemory.FirstIn(root) is { } arriving
+                ? throw new IOException($"memory of {NameOf(request)} (pid {arriving}) is still arriving from where it was before: wait until its lazy-pages daemon has ended, or postcopy status shows no session of it here")
+                : taken;
+        }
+        catch
+        {
+            taken.Dispose();
             throw;
         }
     }
@@ -89,9 +128,22 @@ internal sealed class FrozenDump : IDisposable
     {
         FrozenDumpRecord record = FrozenDumpRecord.TryLoad(Path.Combine(stateDirectory, session))
             ?? throw new IOException($"there is no dump {session} below {stateDirectory}");
-        CriuSession criu = CriuSession.TakeOver(stateDirectory, session, tcpEstablished: false);
+        DumpRequest request = new(record.ContainerId, record.Root.Pid, []);
+        FileStream subjectLock = SubjectLock.TryTake(stateDirectory, record.Root) ?? throw new IOException($"{NameOf(request)} is being worked on by another process: see postcopy status");
+        CriuSession criu;
+        try
+        {
+            criu = CriuSession.TakeOver(stateDirectory, session, tcpEstablished: false);
+        }
+        catch
+        {
+            subjectLock.Dispose();
+            throw;
+        }
+
         FrozenDump frozen = new(
-            new DumpRequest(record.ContainerId, record.Root.Pid, []),
+            request,
+            subjectLock,
             criu,
             record.Dump,
             token => record.Dump.WaitForEndAsync().WaitAsync(token),
@@ -105,11 +157,17 @@ internal sealed class FrozenDump : IDisposable
         {
             if (!record.Root.Exists || !record.Dump.Exists || !frozen.IsHandedOff)
             {
-                await frozen.PutAwayAsync(record.Root.Exists).ConfigureAwait(false);
+                await frozen.PutAwayAsync(record.Root).ConfigureAwait(false);
                 throw new IOException($"{frozen.Name} is not held any more: it {(record.Root.Exists ? "runs on here" : "is gone")}");
             }
 
             frozen.Reach(record.Root.Pid, TaskTree.Map(record.Root.Pid));
+            if (!frozen._freezer!.IsFrozen)
+            {
+                // Its server died between the record and the freeze.
+                frozen.FreezeAgain();
+            }
+
             frozen.TellStatus();
             return frozen;
         }
@@ -124,6 +182,12 @@ internal sealed class FrozenDump : IDisposable
     /// A client asks for a first page, so tasks may run there from now on. CRIU has no word for this moment; the record keeps the hook from letting
     /// the tasks here run on should this process die, and the second freeze holds them should CRIU die.
     /// </summary>
+    /// <remarks>
+    /// The record comes first. Should this process die between the two, CRIU holds the tasks still, and the hook does not let them go; the other way round it
+    /// would let them go in a cgroup that is frozen, with nobody left to thaw it. No page is sent before both. (A migration freezes first: its
+    /// hook leaves the freeze to whoever settles its session.)
+    /// </remarks>
+    /// <exception cref="IOException">It could not be held, or has run on since the dump.</exception>
     internal void HandOff()
     {
         if (IsHandedOff)
@@ -131,16 +195,31 @@ internal sealed class FrozenDump : IDisposable
             return;
         }
 
-        _freezer!.Freeze();
-        IsHandedOff = _criu.Hook.Decision.Write(HandedOffWord) == HandedOffWord ? true : throw new IOException($"{Name} runs on here: it was let go");
+        if (_criu.Hook.Decision.Write(HandedOffWord) != HandedOffWord)
+        {
+            throw new IOException($"{Name} runs on here: it was let go");
+        }
+
+        FreezeAgain();
+        IsHandedOff = true;
         TellStatus();
     }
 
-    /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
-    internal async Task DiscardAsync()
+    /// <summary>The second freeze. Were CRIU dead already, the tasks would have run on since the dump, and the images would be of the past.</summary>
+    private void FreezeAgain()
     {
-        using CancellationTokenSource deadline = new(EndDeadline);
-        foreach (int pid in _freezer!.Processes())
+        _freezer!.Freeze();
+        if (_tasks.FirstOrDefault(static pid => TaskTree.TracerOf(pid) == 0) is var free and not 0)
+        {
+            _freezer.Thaw();
+            throw new IOException($"CRIU let go of {Name} after the dump (pid {free} ran on): it runs on here, and its images are of the past");
+        }
+    }
+
+    /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
+    internal Task DiscardAsync() => WithinDeadlineAsync($"the frozen copy of {Name} could not be removed: kill the processes in {_freezer!.Directory}", async deadline =>
+    {
+        foreach (int pid in _freezer.Processes())
         {
             ProcessSignal.Kill(pid);
         }
@@ -148,62 +227,92 @@ internal sealed class FrozenDump : IDisposable
         _freezer.Thaw();
         while (_freezer.Processes().Count > 0)
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(1), deadline.Token).ConfigureAwait(false);
+            await Task.Delay(TimeSpan.FromMilliseconds(1), deadline).ConfigureAwait(false);
         }
 
         // CRIU finds nothing to detach from and fails, which is what is wanted.
         _criu.Hook.Answer(yes: true);
-        await _waitForDump(deadline.Token).ConfigureAwait(false);
+        await _waitForDump(deadline).ConfigureAwait(false);
+        await RemoveRestAsync(deadline).ConfigureAwait(false);
+    });
+
+    /// <summary>Lets CRIU undo the dump: the tasks run on when this returns.</summary>
+    internal Task ResumeAsync()
+    {
+        _failed = true;
+        return WithinDeadlineAsync($"CRIU has not let {Name} go: its log is {_dumpLog}. Kill criu, then thaw {_freezer?.Directory ?? "its cgroup"}, and it runs on here", async deadline =>
+        {
+            _criu.Hook.Answer(yes: false);
+            await _waitForDump(deadline).ConfigureAwait(false);
+            _freezer?.Thaw();
+            _hold?.Leave();
+            _over = true;
+        });
+    }
+
+    private static async Task WithinDeadlineAsync(string otherwise, Func<CancellationToken, Task> step)
+    {
+        using CancellationTokenSource deadline = new(EndDeadline);
+        try
+        {
+            await step(deadline.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException e)
+        {
+            throw new IOException($"{otherwise} (it took longer than {EndDeadline.TotalSeconds} s)", e);
+        }
+    }
+
+    /// <summary>What is left when its tasks are dead.</summary>
+    private async Task RemoveRestAsync(CancellationToken deadline)
+    {
         _hold?.Leave();
         if (_request.ContainerId is { } id)
         {
-            await new RuncCommand(root: null).DeleteAsync(id, deadline.Token).ConfigureAwait(false);
+            await new RuncCommand(root: null).DeleteAsync(id, deadline).ConfigureAwait(false);
         }
 
-        await _networkLock!.RemoveAsync(deadline.Token).ConfigureAwait(false);
-        _over = true;
-    }
+        if (_networkLock is not null)
+        {
+            await _networkLock.RemoveAsync(deadline).ConfigureAwait(false);
+        }
 
-    /// <summary>Lets CRIU undo the dump: the tasks run on when this returns.</summary>
-    internal async Task ResumeAsync()
-    {
-        _failed = true;
-        using CancellationTokenSource deadline = new(EndDeadline);
-        _criu.Hook.Answer(yes: false);
-        await _waitForDump(deadline.Token).ConfigureAwait(false);
-        _freezer?.Thaw();
-        _hold?.Leave();
         _over = true;
     }
 
     /// <summary>A dump that ended without its page server, which then did not see to what is left.</summary>
-    private async Task PutAwayAsync(bool tasksLive)
+    private Task PutAwayAsync(ProcessIdentity root) => WithinDeadlineAsync($"CRIU has not let {Name} go: its log is {_dumpLog}", async deadline =>
     {
-        _over = true;
-        using CancellationTokenSource deadline = new(EndDeadline);
+        FreezerCgroup? freezer = root.Exists ? FreezerCgroup.TryOf(root.Pid) : null;
         if (!IsHandedOff)
         {
             // The hook has undone it when it found its owner dead, unless it takes us for that one now.
             _criu.Hook.Answer(yes: false);
-            await _waitForDump(deadline.Token).ConfigureAwait(false);
+            await _waitForDump(deadline).ConfigureAwait(false);
+            _hold?.Leave();
+            _over = true;
         }
-        else if (tasksLive)
+        else if (!root.Exists)
+        {
+            // Somebody killed the tasks, or its server died while it did: CRIU, if it waits still, finds nothing to let go. The lock on a network cannot
+            // be found any more without a task that is in it.
+            _criu.Hook.Answer(yes: true);
+            await _waitForDump(deadline).ConfigureAwait(false);
+            await RemoveRestAsync(deadline).ConfigureAwait(false);
+        }
+        else if (freezer is { IsFrozen: true })
         {
             // CRIU was killed as well; the freezer still holds them, and nobody knows for whom.
-            _over = false;
             throw new IOException(
-                $"{Name} is frozen in {_hold?.Directory ?? "its cgroup"}, and CRIU, which held it as well, is gone: kill its tasks or thaw the cgroup by hand");
+                $"{Name} is frozen in {freezer.Directory}, and CRIU, which held it as well, is gone: if it runs at the destination, kill its processes here; if not, thaw that cgroup");
         }
-
         else
         {
-            // Somebody killed the tasks: CRIU, if it waits still, finds nothing to let go.
-            _criu.Hook.Answer(yes: true);
-            await _waitForDump(deadline.Token).ConfigureAwait(false);
+            // CRIU had died before the freeze, and no page was sent.
+            _hold?.Leave();
+            _over = true;
         }
-
-        _hold?.Leave();
-    }
+    });
 
     /// <summary>Frees everything here; what another process needs to go on stays unless all is over.</summary>
     public void Dispose()
@@ -215,6 +324,8 @@ internal sealed class FrozenDump : IDisposable
         {
             _criu.Delete(keepLogs: _failed);
         }
+
+        _subjectLock.Dispose();
     }
 
     private static string NameOf(DumpRequest request) => request.ContainerId is { } id ? $"container {id}" : string.Create(CultureInfo.InvariantCulture, $"process tree {request.RootPid}");
@@ -228,20 +339,14 @@ internal sealed class FrozenDump : IDisposable
             :
             [
                 "dump", "--tree", request.RootPid.ToString(CultureInfo.InvariantCulture), "--lazy-pages", "--images-dir", imageDirectory, "--work-dir", workDirectory,
-                "--log-file", "dump.log", "-v4", "--address", "127.0.0.1", "--port", FreePort().ToString(CultureInfo.InvariantCulture), .. request.ExtraArguments,
+                "--log-file", "dump.log", "-v4", .. request.ExtraArguments,
             ];
         return ChildProcess.Start(path, arguments, criu.Environment, criu.RuncOutput.Descriptors, newSession: true);
     }
 
-    /// <summary>criu dump insists on one; it listens there for an instant when all is over.</summary>
-    private static int FreePort()
-    {
-        using Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
-    }
-
-    private async Task AwaitPostDumpAsync(CancellationToken cancellation)
+    /// <param name="lastLog">When the log was written to that another CRIU may have left where this one's is to be.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    private async Task AwaitPostDumpAsync(DateTime lastLog, CancellationToken cancellation)
     {
         while (true)
         {
@@ -249,7 +354,9 @@ internal sealed class FrozenDump : IDisposable
             if (await Task.WhenAny(next, _waitForDump(cancellation)).ConfigureAwait(false) != next && !next.IsCompleted)
             {
                 cancellation.ThrowIfCancellationRequested();
-                throw new IOException($"{Name} could not be dumped: {CriuLog.FirstError(_dumpLog) ?? _criu.RuncOutput.LastLine} (CRIU's log: {_dumpLog})");
+                bool isTheirs = File.GetLastWriteTimeUtc(_dumpLog) != lastLog;
+                throw new IOException(
+                    $"{Name} could not be dumped and runs on here: {(isTheirs ? CriuLog.FirstError(_dumpLog) : null) ?? _criu.RuncOutput.LastLine}{(isTheirs ? $" (CRIU's log: {_dumpLog})" : "")}");
             }
 
             CriuStep step = await next.ConfigureAwait(false);
@@ -317,6 +424,7 @@ internal sealed class FrozenDump : IDisposable
             throw new IOException($"pid {string.Join(", ", strays)} of {Name} has left its cgroup {_freezer.Directory}, so it cannot be held safely");
         }
 
+        _tasks = [.. tasks.Values];
         _networkLock = NetworkLock.Of(root);
         _source = new ProcessPageSource(tasks);
     }

@@ -28,6 +28,8 @@ internal sealed class GetSession(Stream stream, IPageSource source, ListedPages 
     /// Serves until the client says CLOSE or goes away. Throws <see cref="CriuProtocolException"/> when it asks for what is not listed,
     /// <see cref="PageSourceException"/> when a page cannot be read: the protocol has no word for either, so the caller resets the connection.
     /// </summary>
+    /// <param name="pool">For the buffer.</param>
+    /// <param name="requested">Called before each answer.</param>
     internal SessionEnd Serve(PagePool pool, Action requested)
     {
         using System.Buffers.IMemoryOwner<byte> block = pool.Rent();
@@ -40,13 +42,15 @@ internal sealed class GetSession(Stream stream, IPageSource source, ListedPages 
                 return new SessionEnd(Closed: true, frame.SaysComplete, NeverSent);
             }
 
-            if (frame.Command != CriuCommand.Get)
+            if (frame.Command != CriuFrameCommand.Get)
             {
                 throw new CriuProtocolException($"command {frame.Command:x}: this server answers GET (7) and CLOSE, and receives no images");
             }
 
+            // What is not listed is refused before anything is done for it.
+            (ImagePid pid, PageRange range) = Check(frame);
             requested();
-            Answer(frame, buffer);
+            Answer(pid, range, buffer);
         }
 
         return new SessionEnd(Closed: false, SaysComplete: false, NeverSent);
@@ -79,7 +83,7 @@ internal sealed class GetSession(Stream stream, IPageSource source, ListedPages 
         return true;
     }
 
-    private void Answer(in CriuFrame request, Span<byte> buffer)
+    private (ImagePid Pid, PageRange Range) Check(in CriuFrame request)
     {
         ImagePid pid = new(request.Id is > 0 and <= int.MaxValue ? (int)request.Id : 0);
         ulong available = listed.PagesFrom(pid, request.Address);
@@ -88,7 +92,11 @@ internal sealed class GetSession(Stream stream, IPageSource source, ListedPages 
             throw new CriuProtocolException($"GET of {request.PageCount} pages at {request.Address:x} of process {request.Id}: no such pages are listed");
         }
 
-        PageRange range = new(request.Address, Math.Min(Math.Min(request.PageCount, available), MaxAnswerPages));
+        return (pid, new PageRange(request.Address, Math.Min(Math.Min(request.PageCount, available), MaxAnswerPages)));
+    }
+
+    private void Answer(ImagePid pid, PageRange range, Span<byte> buffer)
+    {
         int header = _format!.Bytes;
         _format.Write(buffer, CriuFrame.PagesFollow(pid, range));
         if (stream is SslStream)

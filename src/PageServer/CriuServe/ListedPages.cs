@@ -18,6 +18,8 @@ internal sealed class ListedPages
 
     internal IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> Ranges { get; }
 
+    internal ulong TotalPages => Ranges.Aggregate(0UL, static (sum, process) => process.Value.Aggregate(sum, static (pages, range) => pages + range.PageCount));
+
     internal bool Contains(ImagePid pid, ulong address) => PagesFrom(pid, address) > 0;
 
     /// <summary>The pages listed without a gap from this page's address on; 0 when it is not listed, or no page's address.</summary>

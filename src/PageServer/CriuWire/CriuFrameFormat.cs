@@ -33,7 +33,7 @@ internal sealed class CriuFrameFormat
     internal static CriuFrameFormat Recognise(ReadOnlySpan<byte> first, Func<ImagePid, ulong, bool> isListed)
     {
         CriuFrame frame = UpTo41.Read(first);
-        bool asksForWhatIs = frame.Command == CriuCommand.Get && frame.PageCount > 0 && frame.Id is > 0 and <= int.MaxValue && isListed(new ImagePid((int)frame.Id), frame.Address);
+        bool asksForWhatIs = frame.Command == CriuFrameCommand.Get && frame.PageCount > 0 && frame.Id is > 0 and <= int.MaxValue && isListed(new ImagePid((int)frame.Id), frame.Address);
         // A close is the same in both, but for trailing bytes that nobody waits for.
         return asksForWhatIs || frame.IsClose ? UpTo41 : Since42;
     }

@@ -124,7 +124,7 @@ internal sealed class CriuPageConnection : IDisposable
     {
         _stream.ReadExactly(_received.AsSpan(sizeof(int), Format.Bytes - sizeof(int)));
         CriuFrame answer = Format.Read(_received);
-        if (answer.Command != CriuCommand.PagesFollow || answer.Address != asked.Start || answer.Id != (ulong)pid.Value)
+        if (answer.Command != CriuFrameCommand.PagesFollow || answer.Address != asked.Start || answer.Id != (ulong)pid.Value)
         {
             throw new CriuProtocolException(
                 $"page server: the answer to GET {asked} of process {pid} has command {answer.Command:x}, address {answer.Address:x} and id {answer.Id}; if its CRIU has another header size, name it with --header-size");

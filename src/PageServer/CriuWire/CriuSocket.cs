@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using PostCopy.Transport;
-using PostCopy.Wire;
 
 namespace PostCopy.CriuWire;
 
@@ -45,7 +44,11 @@ internal static class CriuSocket
             return;
         }
 
-        LaneSocket.Tune(socket, LaneRole.Demand, congestionControl: null);
+        socket.NoDelay = true;
+        LaneSocket.AskForLowDelay(socket);
+        // No TCP_USER_TIMEOUT: it would also end a connection whose peer lives and cannot receive, as when the memory cgroup that the pages go into is full for
+        // a minute. This protocol knows no second connection, so every one that is given up is memory lost. A dead host is found by the probes, or, when
+        // something was under way to it, by the kernel's last retransmission (tcp_retries2, a quarter of an hour): until then tasks wait, which they would do as well after it.
         socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
         socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, ProbeAfterSeconds);
         socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, ProbeEverySeconds);

@@ -29,14 +29,22 @@ public sealed class CriuTls
     /// <summary>Do not compare the peer's name with its certificate (<c>--tls-no-cn-verify</c>).</summary>
     public bool AcceptAnyName { get; init; }
 
+    /// <summary>Whether the files can be used. They are read again for each connection: certificates are renewed, lists grow old.</summary>
+    /// <exception cref="IOException">One cannot.</exception>
+    internal void RequireUsable()
+    {
+        _ = OwnCertificate();
+        _ = ChainPolicy();
+        _ = Revocations();
+    }
+
     internal SslStream AsClient(Stream stream, string host)
     {
         SslStream secure = new(stream, leaveInnerStreamOpen: false);
         Handshake(() => secure.AuthenticateAsClient(new SslClientAuthenticationOptions
         {
             TargetHost = host,
-            ClientCertificates = [OwnCertificate()],
-            LocalCertificateSelectionCallback = static (_, _, local, _, _) => local[0],
+            ClientCertificateContext = OwnCertificate(),
             RemoteCertificateValidationCallback = Acceptance(),
             CertificateChainPolicy = ChainPolicy(),
         }));
@@ -48,7 +56,7 @@ public sealed class CriuTls
         SslStream secure = new(stream, leaveInnerStreamOpen: false);
         Handshake(() => secure.AuthenticateAsServer(new SslServerAuthenticationOptions
         {
-            ServerCertificate = OwnCertificate(),
+            ServerCertificateContext = OwnCertificate(),
             ClientCertificateRequired = true,
             RemoteCertificateValidationCallback = Acceptance(),
             CertificateChainPolicy = ChainPolicy(),
@@ -80,11 +88,15 @@ public sealed class CriuTls
         ? RevocationList.ReadFile(file)
         : [];
 
-    private X509Certificate2 OwnCertificate()
+    /// <summary>With what follows it in its file: the certificates between it and the authority, which the peer need not have.</summary>
+    private SslStreamCertificateContext OwnCertificate()
     {
         try
         {
-            return X509Certificate2.CreateFromPemFile(CertificateFile, KeyFile);
+            X509Certificate2 own = X509Certificate2.CreateFromPemFile(CertificateFile, KeyFile);
+            X509Certificate2Collection chain = [];
+            chain.ImportFromPemFile(CertificateFile);
+            return SslStreamCertificateContext.Create(own, [.. chain.Skip(1)], offline: true);
         }
         catch (CryptographicException e)
         {
@@ -94,7 +106,7 @@ public sealed class CriuTls
 
     private X509ChainPolicy ChainPolicy()
     {
-        X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck };
+        X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck, DisableCertificateDownloads = true };
         string file = CaFile ?? DefaultCaFile;
         if (CaFile is null && !File.Exists(file))
         {

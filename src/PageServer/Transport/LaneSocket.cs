@@ -62,7 +62,7 @@ internal static class LaneSocket
     /// What a fault waits for overtakes what is pushed wherever they share a queue that knows bands or classes: the host's own (pfifo_fast, the kernel's
     /// default, among them), and switches' that honour the field.
     /// </summary>
-    private static void AskForLowDelay(Socket socket)
+    internal static void AskForLowDelay(Socket socket)
     {
         byte[] lowDelay = BitConverter.GetBytes(IPTOS_LOWDELAY);
         // A socket of IPv6 may carry IPv4, and then the first one counts.

@@ -1,7 +1,7 @@
 namespace PostCopy.CriuWire;
 
 /// <summary>CRIU's page-server commands that a lazy restore needs: the low half of a frame's first word (<c>criu/page-xfer.c</c>).</summary>
-internal static class CriuCommand
+internal static class CriuFrameCommand
 {
     internal const uint AddWithFlags = 6;
     internal const uint Get = 7;

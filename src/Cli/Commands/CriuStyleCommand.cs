@@ -7,7 +7,7 @@ using PostCopy.Linux;
 namespace PostCopy.Commands;
 
 /// <summary>What the commands that stand in for CRIU's have in common: CRIU's way of writing options, and its exit codes.</summary>
-internal static class CriuCommand
+internal static class CriuStyleCommand
 {
     /// <summary>CRIU knows two: it went well, it did not.</summary>
     internal const int Failed = 1;
@@ -88,12 +88,21 @@ internal static class CriuCommand
         }
     }
 
-    /// <summary><c>-d</c>: starts this command once more, without it, and returns when that one serves.</summary>
+    /// <summary>
+    /// <c>-d</c>: starts this command once more, without it, and returns when that one serves. It has no standard error to say on what must be heard, so without
+    /// <c>-o</c> it logs in the work directory, to a file with the command's name.
+    /// </summary>
     internal static int RunInBackground(string name, CriuArguments arguments)
     {
         string program = Environment.ProcessPath ?? throw new IOException("the program's own path is not known");
+        string log = InWorkDirectory(arguments, "log-file") ?? Path.Combine(WorkDirectory(arguments), $"{name}.log");
+        DateTime lastLog = File.GetLastWriteTimeUtc(log);
         // What the configuration files say is among the arguments by now.
-        string[] words = ["--no-default-config", $"--status-fd={BackgroundStart.ReadyDescriptor}", .. arguments.Without("daemon", "pidfile", "status-fd", "config", "ps-socket")];
+        string[] words =
+        [
+            "--no-default-config", $"--status-fd={BackgroundStart.ReadyDescriptor}", $"--log-file={log}",
+            .. arguments.Without("daemon", "pidfile", "status-fd", "config", "ps-socket", "log-file"),
+        ];
         int? connection = PageServerDescriptor(arguments);
         try
         {
@@ -104,9 +113,9 @@ internal static class CriuCommand
                 Directory.GetCurrentDirectory(),
                 connection);
         }
-        catch (IOException e) when (InWorkDirectory(arguments, "log-file") is { } log && File.Exists(log))
+        catch (IOException e) when (File.Exists(log) && File.GetLastWriteTimeUtc(log) != lastLog)
         {
-            throw new IOException($"{e.Message}; see {log}", e);
+            throw new IOException($"{e.Message}: {File.ReadLines(log).LastOrDefault(static line => line.Length > 0)} (its log: {log})", e);
         }
 
         if (StatusDescriptor(arguments) is { } descriptor)
