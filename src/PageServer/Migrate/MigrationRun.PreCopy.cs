@@ -2,6 +2,7 @@ using System.Text.Json;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.PreCopy;
+using PostCopy.Tracking;
 
 namespace PostCopy.Migrate;
 
@@ -71,6 +72,15 @@ internal sealed partial class MigrationRun
         }
 
         _preCopy = run;
+    }
+
+    /// <summary>A session before this one may have died while it watched the container's writes. Where that left something, CRIU would refuse the dump.</summary>
+    private void PutAwayLeftovers(int initPid)
+    {
+        if (_options.InjectorProgram is { } injector)
+        {
+            _errors.AddRange(DirtyTracker.PutAwayWhatAnEarlierOneLeft(initPid, injector, _options.StateDirectory));
+        }
     }
 
     private void SayNoPreCopy(string reason) => _errors.Add($"no memory could be copied before the freeze, all of it moved behind it: {reason}");
