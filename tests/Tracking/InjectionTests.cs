@@ -60,13 +60,7 @@ public sealed class InjectionTests(ITestOutputHelper output)
         Require();
         using TracedProgram target = await TracedProgram.StartAsync("vfork");
         using InjectorProcess injector = new(Repository.PostCopy);
-        TrackingException refusal = Assert.Throws<TrackingException>(() =>
-        {
-            while (true)
-            {
-                _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: false));
-            }
-        });
+        TrackingException refusal = Assert.Throws<TrackingException>(() => StealForEver(injector, target));
         Assert.Contains("does not stop", refusal.Message, StringComparison.Ordinal);
         await Condition.WaitAsync(() => TaskTree.TracerOf(target.Pid) == 0, TimeSpan.FromSeconds(10), "the tracer to let it go");
         await target.WaitUntilItGoesOnAsync();
@@ -95,13 +89,7 @@ public sealed class InjectionTests(ITestOutputHelper output)
                 ProcessSignal.Kill(target.Pid);
             });
             killer.Start();
-            Assert.ThrowsAny<IOException>(() =>
-            {
-                while (true)
-                {
-                    _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: false));
-                }
-            });
+            Assert.ThrowsAny<IOException>(() => StealForEver(injector, target));
             killer.Join();
             await target.WaitForEndAsync(TimeSpan.FromSeconds(10));
         }
@@ -151,6 +139,15 @@ public sealed class InjectionTests(ITestOutputHelper output)
         await target.WaitUntilItGoesOnAsync();
         output.WriteLine($"{killedAtWork} injectors killed, {leftBehind} descriptors left by the last of them");
         Assert.Equal(0, target.Userfaultfds());
+    }
+
+    /// <summary>Until it cannot be had.</summary>
+    private static void StealForEver(InjectorProcess injector, TracedProgram target)
+    {
+        while (true)
+        {
+            _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: false));
+        }
     }
 
     private static void Require()

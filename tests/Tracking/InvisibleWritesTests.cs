@@ -15,7 +15,7 @@ public sealed class InvisibleWritesTests
         Bed.RequirePostCopy();
         string file = Path.GetTempFileName();
         string state = Directory.CreateTempSubdirectory("postcopy-tracking-").FullName;
-        int direct = Mono.Unix.Native.Syscall.open(file, Mono.Unix.Native.OpenFlags.O_RDONLY | Mono.Unix.Native.OpenFlags.O_DIRECT);
+        int direct = Mono.Unix.Native.Syscall.open(file, Mono.Unix.Native.OpenFlags.O_RDONLY | Mono.Unix.Native.OpenFlags.O_DIRECT | Mono.Unix.Native.OpenFlags.O_CLOEXEC);
         Skip.If(direct < 0, "needs a file system with O_DIRECT");
         using SafeFileHandle handle = new(direct, ownsHandle: true);
         using TracedProgram watched = await TracedProgram.StartAsync("sleep");
