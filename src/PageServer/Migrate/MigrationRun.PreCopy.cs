@@ -2,7 +2,6 @@ using System.Text.Json;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.PreCopy;
-using PostCopy.Tracking;
 
 namespace PostCopy.Migrate;
 
@@ -79,7 +78,7 @@ internal sealed partial class MigrationRun
     {
         if (_options.InjectorProgram is { } injector)
         {
-            _errors.AddRange(DirtyTracker.PutAwayWhatAnEarlierOneLeft(initPid, injector, _options.StateDirectory));
+            _errors.AddRange(PreCopyRun.PutAwayWhatAnEarlierOneLeft(initPid, injector, _options.StateDirectory));
         }
     }
 

@@ -112,6 +112,10 @@ internal sealed class PreCopyRun : IDisposable
     /// <summary>How likely a page is to be needed soon, see <see cref="PageHistory.HeatOf"/>; asked for the pages that are still owed.</summary>
     internal int HeatOf(ImagePid pid, ulong address) => _history.HeatOf(pid, address);
 
+    /// <summary>Without pre-copy: see <see cref="DirtyTracker.PutAwayWhatAnEarlierOneLeft"/>.</summary>
+    internal static IReadOnlyList<string> PutAwayWhatAnEarlierOneLeft(int rootPid, string injectorProgram, string stateDirectory) =>
+        DirtyTracker.PutAwayWhatAnEarlierOneLeft(rootPid, injectorProgram, stateDirectory);
+
     /// <summary>There was no pre-copy after all: the lane is the push's.</summary>
     internal static void Skip(SocketLane lane) => StagingSender.Finish(lane, []);
 
