@@ -70,17 +70,53 @@ public sealed class PageHistoryTests
                 history.Written(Pid, Range(10, 90), round);
             }
 
-            List<KeyValuePair<ImagePid, PageRange>> copy = history.ToCopy(round);
+            List<KeyValuePair<ImagePid, PageRange>> copy = history.ToCopy();
             Assert.Equal(round == 1 ? 100UL : round == 2 ? 10UL : 0, copy.Aggregate(0UL, static (sum, run) => sum + run.Value.PageCount));
             copy.ForEach(run => history.Staged(run.Key, run.Value));
         }
 
         Assert.Equal(10UL, history.HotPages);
         history.Written(Pid, Range(0, 4), 4);
-        Assert.Equal([KeyValuePair.Create(Pid, Range(4, 6))], history.ToCopy(4));
+        Assert.Equal([KeyValuePair.Create(Pid, Range(4, 6))], history.ToCopy());
         Assert.Equal(4UL, history.HotPages);
         Assert.True(history.HeatOf(Pid, Base) > history.HeatOf(Pid, Range(5, 1).Start));
         Assert.Equal(0, history.HeatOf(Pid, Range(50, 1).Start));
+    }
+
+    [Fact]
+    public void A_page_that_came_late_or_rested_once_is_hot_after_three_rounds_in_a_row()
+    {
+        PageHistory history = new();
+        List<KeyValuePair<ImagePid, PageRange>> copy = [];
+        for (int round = 1; round <= 300; round++)
+        {
+            // The first ten rest in round 290 alone, the others come in round 298.
+            if (round != 290)
+            {
+                history.Written(Pid, Range(0, 10), round);
+            }
+
+            if (round >= 298)
+            {
+                history.Written(Pid, Range(20, 5), round);
+            }
+
+            copy = history.ToCopy();
+            copy.ForEach(run => history.Staged(run.Key, run.Value));
+            Assert.Equal(round is < 3 or 290 or 291 or 292 ? 0UL : round < 300 ? 10UL : 15UL, history.HotPages);
+        }
+
+        Assert.Empty(copy);
+    }
+
+    [Fact]
+    public void What_is_gone_is_not_to_copy()
+    {
+        PageHistory history = new();
+        history.Written(Pid, Range(0, 10), 1);
+        history.Staged(Pid, Range(0, 5));
+        history.Forget(Pid, Range(5, 4));
+        Assert.Equal([KeyValuePair.Create(Pid, Range(9, 1))], history.ToCopy());
     }
 
     private static PageRange Range(int first, int count) => new(Base + PageSize.ToBytes((ulong)first), (ulong)count);

@@ -1,7 +1,7 @@
 // A program that notices when it was disturbed: it compares its registers, the results and lengths
 // of its system calls, and the signals that it got, with what they must be.
 //
-//   traced FILE compute|sleep|long-sleep|signals|read|own-stack|filtered
+//   traced FILE compute|sleep|long-sleep|signals|read|own-stack|filtered|sequence|vfork
 //
 // FILE is mapped, shared: a counter of what was done, and behind it, when something was not as it
 // must be, what.
@@ -13,8 +13,10 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 
 static volatile uint64_t *done;
@@ -203,11 +205,63 @@ static void filtered(void)
     sleeps();
 }
 
+// In a restartable sequence all the time: interrupted in one, the kernel has it begin anew.  Had the kernel been led to think that the thread had left the
+// sequence, it would have forgotten that there is one, and the thread would go on in the middle of it.
+static void sequences(void)
+{
+    if (__rseq_size == 0)
+        die("the C library has registered no restartable sequences");
+    char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+    for (;;) {
+        uint64_t forgotten;
+        __asm__ volatile(
+            ".pushsection .data\n"
+            ".balign 32\n"
+            "77: .long 0, 0\n"
+            ".quad 1f, 2f - 1f, 4f\n"
+            ".popsection\n"
+            "0: lea 77b(%%rip), %%rax\n"
+            "mov %%rax, 8(%[area])\n"
+            "1: mov $300000, %%ecx\n"
+            "5: dec %%ecx; jnz 5b\n"
+            "xor %[forgotten], %[forgotten]\n"
+            "cmp %%rax, 8(%[area])\n"
+            "je 2f\n"
+            "inc %[forgotten]\n"
+            "2: jmp 6f\n"
+            ".byte 0x0f, 0xb9, 0x3d\n"     // an instruction that holds the signature, which the kernel wants before where it goes to
+            ".long 0x53053053\n"
+            "4: jmp 0b\n"
+            "6:\n"
+            : [forgotten] "=&r"(forgotten) : [area] "r"(area) : "rax", "rcx", "memory", "cc");
+        if (forgotten)
+            bad("a sequence that was interrupted was not begun anew", (long)*done, 0);
+        count();
+    }
+}
+
+// Most of the time in a call of vfork(2), in which the thread stops for nobody but SIGKILL.
+static void vforks(void)
+{
+    for (;;) {
+        pid_t pid = vfork();
+        if (pid == 0) {
+            struct timespec wait = {2, 0};
+            nanosleep(&wait, NULL);
+            _exit(0);
+        }
+        if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+            bad("vfork", pid, 0);
+        count();
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } modes[] = {
     {"compute", compute}, {"sleep", sleeps}, {"long-sleep", long_sleeps}, {"signals", signals}, {"read", reads}, {"own-stack", on_own_stack}, {"filtered", filtered},
+    {"sequence", sequences}, {"vfork", vforks},
 };
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using PostCopy.Linux;
+using PostCopy.Pages;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tracking;
 using Xunit.Abstractions;
@@ -13,7 +14,7 @@ public sealed class InjectionTests(ITestOutputHelper output)
     /// <summary>An injector that was not killed before is killed after so long at the latest; its start alone takes a good part of that.</summary>
     private const int LongestLifeMs = 60;
 
-    public static TheoryData<string> Modes => ["compute", "sleep", "signals", "read", "own-stack", "filtered"];
+    public static TheoryData<string> Modes => ["compute", "sleep", "signals", "read", "own-stack", "filtered", "sequence"];
 
     [SkippableTheory]
     [MemberData(nameof(Modes))]
@@ -52,6 +53,48 @@ public sealed class InjectionTests(ITestOutputHelper output)
         Assert.Equal(0, target.Userfaultfds());
     }
 
+    /// <summary>Who does not stop is let go: its tracer ends, and nothing of it waits for somebody who is not there any more.</summary>
+    [SkippableFact]
+    public async Task A_target_that_does_not_stop_is_let_go()
+    {
+        Require();
+        using TracedProgram target = await TracedProgram.StartAsync("vfork");
+        using InjectorProcess injector = new(Repository.PostCopy);
+        TrackingException refusal = Assert.Throws<TrackingException>(() => StealForEver(injector, target));
+        Assert.Contains("does not stop", refusal.Message, StringComparison.Ordinal);
+        await Condition.WaitAsync(() => TaskTree.TracerOf(target.Pid) == 0, TimeSpan.FromSeconds(10), "the tracer to let it go");
+        await target.WaitUntilItGoesOnAsync();
+        Assert.Equal(0, target.Userfaultfds());
+    }
+
+    /// <summary>A process that is killed while it is held is its parent's to reap, not the tracer's.</summary>
+    [SkippableFact]
+    public async Task A_target_that_is_killed_while_it_is_held_ends()
+    {
+        Require();
+        using InjectorProcess injector = new(Repository.PostCopy);
+        using (TracedProgram first = await TracedProgram.StartAsync("compute"))
+        {
+            _ = Libc.close(injector.Steal(first.Pid, closeLeftovers: false));
+        }
+
+        Random random = new(1);
+        for (int i = 0; i < 20; i++)
+        {
+            using TracedProgram target = await TracedProgram.StartAsync("compute");
+            double life = random.NextDouble() * 10;
+            Thread killer = new(() =>
+            {
+                Thread.Sleep(TimeSpan.FromMilliseconds(life));
+                ProcessSignal.Kill(target.Pid);
+            });
+            killer.Start();
+            Assert.ThrowsAny<IOException>(() => StealForEver(injector, target));
+            killer.Join();
+            await target.WaitForEndAsync(TimeSpan.FromSeconds(10));
+        }
+    }
+
     /// <summary>
     /// Kills injectors at random instants. What one leaves, a descriptor at most, the next one puts away. POSTCOPY_KILL_ROUNDS says how many, POSTCOPY_SEED
     /// begins a run anew.
@@ -84,7 +127,7 @@ public sealed class InjectionTests(ITestOutputHelper output)
             long until = Stopwatch.GetTimestamp();
             while (injector.Pid == pid && Stopwatch.GetElapsedTime(until) < TimeSpan.FromSeconds(30))
             {
-                _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: leftBehind > 0 || injector.MayHaveLeftSomething));
+                _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: leftBehind > 0));
             }
 
             killer.Join();
@@ -96,6 +139,15 @@ public sealed class InjectionTests(ITestOutputHelper output)
         await target.WaitUntilItGoesOnAsync();
         output.WriteLine($"{killedAtWork} injectors killed, {leftBehind} descriptors left by the last of them");
         Assert.Equal(0, target.Userfaultfds());
+    }
+
+    /// <summary>Until it cannot be had.</summary>
+    private static void StealForEver(InjectorProcess injector, TracedProgram target)
+    {
+        while (true)
+        {
+            _ = Libc.close(injector.Steal(target.Pid, closeLeftovers: false));
+        }
     }
 
     private static void Require()

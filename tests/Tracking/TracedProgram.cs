@@ -59,6 +59,12 @@ internal sealed class TracedProgram : IDisposable
         Assert.False(_process.HasExited, $"'traced {Mode}' ended");
     }
 
+    public async Task WaitForEndAsync(TimeSpan limit)
+    {
+        using CancellationTokenSource patience = new(limit);
+        await _process.WaitAsync(patience.Token);
+    }
+
     /// <summary>How many userfaultfds are in its table.</summary>
     public int Userfaultfds() => new DirectoryInfo($"/proc/{Pid}/fd").EnumerateFiles().Count(static file => file.LinkTarget == "anon_inode:[userfaultfd]");
 

@@ -12,8 +12,7 @@ namespace PostCopy.Staging;
 /// </remarks>
 internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, IDisposable
 {
-    private readonly SortedDictionary<ImagePid, SortedDictionary<ulong, StagedRegion>> _filling = [];
-    private readonly Dictionary<ImagePid, Dictionary<ulong, StagedRegion>> _index = [];
+    private readonly Dictionary<ImagePid, Dictionary<ulong, StagedRegion>> _regions = [];
     private readonly StagedSlabs _slabs = new(budget);
     private long _indexBytes;
     private bool _isComplete;
@@ -22,9 +21,9 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     internal bool TryPut(ImagePid pid, ulong address, ReadOnlySpan<byte> bytes)
     {
         ObjectDisposedException.ThrowIf(_isComplete, this);
-        if (!_filling.TryGetValue(pid, out SortedDictionary<ulong, StagedRegion>? regions))
+        if (!_regions.TryGetValue(pid, out Dictionary<ulong, StagedRegion>? regions))
         {
-            _filling.Add(pid, regions = []);
+            _regions.Add(pid, regions = []);
         }
 
         ulong number = StagedRegion.NumberOf(address);
@@ -64,7 +63,7 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     /// <summary>These pages are what they were; those of them that are here may be put in place.</summary>
     internal void MarkValid(ImagePid pid, PageRange range)
     {
-        if (!_filling.TryGetValue(pid, out SortedDictionary<ulong, StagedRegion>? regions))
+        if (!_regions.TryGetValue(pid, out Dictionary<ulong, StagedRegion>? regions))
         {
             return;
         }
@@ -91,9 +90,9 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     internal void Complete()
     {
         _slabs.Seal();
-        foreach ((ImagePid pid, SortedDictionary<ulong, StagedRegion> regions) in _filling)
+        foreach (Dictionary<ulong, StagedRegion> regions in _regions.Values)
         {
-            foreach ((ulong _, StagedRegion region) in regions)
+            foreach ((ulong number, StagedRegion region) in regions)
             {
                 for (int page = 0; page < StagedRegion.Pages; page++)
                 {
@@ -102,9 +101,12 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
                         _slabs.Release(region[page], 1);
                     }
                 }
-            }
 
-            _index.Add(pid, new Dictionary<ulong, StagedRegion>(regions.Where(static entry => entry.Value.ValidPages > 0)));
+                if (region.ValidPages == 0)
+                {
+                    regions.Remove(number);
+                }
+            }
         }
 
         _isComplete = true;
@@ -112,10 +114,11 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
 
     /// <summary>The regions with valid pages, in the order of addresses.</summary>
     internal IEnumerable<KeyValuePair<ImagePid, StagedRegion>> Regions() =>
-        from process in _filling
-        from region in process.Value.Values
-        where region.ValidPages > 0
-        select KeyValuePair.Create(process.Key, region);
+        from process in _regions
+        from region in process.Value
+        where region.Value.ValidPages > 0
+        orderby process.Key, region.Key
+        select KeyValuePair.Create(process.Key, region.Value);
 
     /// <summary>Valid pages from one on, as long as they lie one after the other: their number, 0 when there is none. Only for whoever frees, or holds the region.</summary>
     internal int RunOf(StagedRegion region, int page, int maxPages, out byte* bytes)
@@ -159,7 +162,7 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
     /// <inheritdoc/>
     public bool TryBorrow(ImagePid pid, ulong dumpTime, int maxPages, out BorrowedPages pages)
     {
-        if (_index.TryGetValue(pid, out Dictionary<ulong, StagedRegion>? regions) && regions.TryGetValue(StagedRegion.NumberOf(dumpTime), out StagedRegion? region))
+        if (_regions.TryGetValue(pid, out Dictionary<ulong, StagedRegion>? regions) && regions.TryGetValue(StagedRegion.NumberOf(dumpTime), out StagedRegion? region))
         {
             Monitor.Enter(region);
             byte* bytes = null;
@@ -188,7 +191,7 @@ internal sealed unsafe class StagedMemory(StagingBudget budget) : IStagedPages, 
         _indexBytes = 0;
     }
 
-    private static IEnumerable<StagedRegion> RegionsOf(SortedDictionary<ulong, StagedRegion> regions, ulong first, ulong last)
+    private static IEnumerable<StagedRegion> RegionsOf(Dictionary<ulong, StagedRegion> regions, ulong first, ulong last)
     {
         for (ulong number = first; number <= last; number++)
         {

@@ -7,13 +7,19 @@ namespace PostCopy.Staging;
 /// <summary>The memory behind staged pages: slots of a page each, numbered from 1, in slabs of 2 MiB within the agent's limit.</summary>
 /// <remarks>
 /// A slab is one huge page where the kernel has one: a single fault, and a single page table entry, instead of 512. It is given back as a whole, when nothing
-/// in it is needed any more: whenever memory is given back, every CPU that runs a thread of this process has to flush its TLB.
+/// in it is needed any more: whenever memory is given back, every CPU that runs a thread of this process has to flush its TLB. Addresses are had for many slabs at
+/// a time and kept until the end: the kernel bounds the mappings of a process (vm.max_map_count), and holes make many of one.
 /// </remarks>
 internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
 {
+    private const int MADV_DONTNEED = 4;
     private const int SlotsPerSlab = 512;
     private static readonly nint SlabBytes = SlotsPerSlab * PageSize.Bytes;
 
+    private const int SlabsPerBlock = 64;
+    private static readonly nint BlockBytes = SlabsPerBlock * SlabBytes;
+
+    private readonly List<nint> _blocks = [];
     private readonly List<Slab> _slabs = [];
     private readonly Stack<int> _free = new();
     private int _takenSlots;
@@ -68,8 +74,10 @@ internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
     /// <summary>Gives everything back.</summary>
     public void Dispose()
     {
-        _slabs.ForEach(GiveBack);
+        budget.Release(_slabs.Count(static slab => slab.Start != 0) * SlabBytes);
         _slabs.Clear();
+        _blocks.ForEach(static block => Unmap(block, BlockBytes));
+        _blocks.Clear();
     }
 
     private bool TryAddSlab()
@@ -79,20 +87,33 @@ internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
             return false;
         }
 
-        // Twice as much has a piece that is aligned.
-        nint mapping = Syscall.mmap(0, (ulong)(2 * SlabBytes), MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS | MmapFlags.MAP_NORESERVE, -1, 0);
-        if (mapping == -1)
+        if (_slabs.Count == _blocks.Count * SlabsPerBlock && !TryAddBlock())
         {
             budget.Release(SlabBytes);
             return false;
         }
 
+        _slabs.Add(new Slab(_blocks[^1] + (_slabs.Count % SlabsPerBlock * SlabBytes)));
+        return true;
+    }
+
+    /// <summary>Addresses alone: what is behind them comes when it is written to, and is accounted for slab by slab.</summary>
+    private bool TryAddBlock()
+    {
+        // One slab more has a piece that is aligned.
+        nint bytes = BlockBytes + SlabBytes;
+        nint mapping = Syscall.mmap(0, (ulong)bytes, MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS | MmapFlags.MAP_NORESERVE, -1, 0);
+        if (mapping == -1)
+        {
+            return false;
+        }
+
         nint start = (mapping + SlabBytes - 1) & ~(SlabBytes - 1);
         Unmap(mapping, start - mapping);
-        Unmap(start + SlabBytes, mapping + SlabBytes - start);
+        Unmap(start + BlockBytes, mapping + bytes - (start + BlockBytes));
         // Without huge pages it is slower.
-        _ = ProbeCalls.madvise(start, (nuint)SlabBytes, ProbeCalls.MADV_HUGEPAGE);
-        _slabs.Add(new Slab(start));
+        _ = ProbeCalls.madvise(start, (nuint)BlockBytes, ProbeCalls.MADV_HUGEPAGE);
+        _blocks.Add(start);
         return true;
     }
 
@@ -108,7 +129,11 @@ internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
     {
         if (slab.Start != 0)
         {
-            Unmap(slab.Start, SlabBytes);
+            if (ProbeCalls.madvise(slab.Start, (nuint)SlabBytes, MADV_DONTNEED) != 0)
+            {
+                throw LinuxException.Last("madvise MADV_DONTNEED of staged pages");
+            }
+
             slab.Start = 0;
             budget.Release(SlabBytes);
         }

@@ -73,6 +73,15 @@ internal sealed partial class MigrationRun
         _preCopy = run;
     }
 
+    /// <summary>A session before this one may have died while it watched the container's writes. Where that left something, CRIU would refuse the dump.</summary>
+    private void PutAwayLeftovers(int initPid)
+    {
+        if (_options.InjectorProgram is { } injector)
+        {
+            _errors.AddRange(PreCopyRun.PutAwayWhatAnEarlierOneLeft(initPid, injector, _options.StateDirectory));
+        }
+    }
+
     private void SayNoPreCopy(string reason) => _errors.Add($"no memory could be copied before the freeze, all of it moved behind it: {reason}");
 
     /// <summary>Beside the sending of the images: it is done when the destination has rebuilt the container, or soon after.</summary>

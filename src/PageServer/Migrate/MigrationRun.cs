@@ -254,9 +254,13 @@ internal sealed partial class MigrationRun : IDisposable
         {
             await PreCopyAsync(target.InitPid, cancellation).ConfigureAwait(false);
         }
-        else if (_options.PreCopy)
+        else
         {
-            SayNoPreCopy("the destination's agent takes no pages before the freeze");
+            PutAwayLeftovers(target.InitPid);
+            if (_options.PreCopy)
+            {
+                SayNoPreCopy("the destination's agent takes no pages before the freeze");
+            }
         }
     }
 

@@ -28,10 +28,10 @@ public sealed record PreCopyReport
 /// <summary>One round of copying.</summary>
 public sealed record PreCopyRound
 {
-    /// <summary>Pages it copied: in the first round all, in the others those written since.</summary>
+    /// <summary>Pages it copied: in the first round all, in the others those written since; fewer when it was broken off.</summary>
     public ulong Pages { get; init; }
 
-    /// <summary>Pages it left for after the freeze because they were written in every round.</summary>
+    /// <summary>Pages it left for after the freeze because they were written in round after round.</summary>
     public ulong Hot { get; init; }
 
     /// <summary>How long it took, in milliseconds.</summary>

@@ -1,22 +1,19 @@
-using System.Numerics;
 using PostCopy.Memory;
 
 namespace PostCopy.PreCopy;
 
 /// <summary>
-/// For each page of the tree: in how many rounds it was written, in which last, and whether the destination has it as it is. Pure; some 2.5 bytes a page.
+/// For each page of the tree: in how many rounds it was written, in how many without a pause, in which last, and whether the destination has it as it is. Pure; some
+/// 3.5 bytes a page.
 /// </summary>
 internal sealed class PageHistory
 {
-    /// <summary>From this round on a page that was found written in every one is hot: it is not copied until a round finds it unwritten.</summary>
-    internal const int FirstHotRound = 3;
+    /// <summary>A page that was found written in so many rounds, one after the other, is hot: it is not copied until a round finds it unwritten.</summary>
+    internal const int HotRounds = 3;
 
     private readonly SortedDictionary<ImagePid, SortedDictionary<ulong, Region>> _spaces = [];
 
-    /// <summary>Pages that the destination has and that were not found written since.</summary>
-    internal ulong StagedPages => Sum(static region => region.Staged.Count);
-
-    /// <summary>Pages that are written in every round.</summary>
+    /// <summary>Pages that are written in round after round.</summary>
     internal ulong HotPages { get; private set; }
 
     /// <summary>What was known of a process, or of a range of it, is void.</summary>
@@ -32,7 +29,9 @@ internal sealed class PageHistory
             {
                 region.Staged.Change(first, count, to: false);
                 region.EverStaged.Change(first, count, to: false);
+                region.WrittenNow.Change(first, count, to: false);
                 Array.Clear(region.Written, first, count);
+                Array.Clear(region.InSequence, first, count);
                 Array.Clear(region.LastRound, first, count);
             }
         }
@@ -49,6 +48,7 @@ internal sealed class PageHistory
         foreach ((Region region, int first, int count) in Parts(regions, range, create: true))
         {
             region.Staged.Change(first, count, to: false);
+            region.WrittenNow.Change(first, count, to: true);
             for (int page = first; page < first + count; page++)
             {
                 region.Written[page] = (byte)Math.Min(region.Written[page] + 1, byte.MaxValue);
@@ -57,8 +57,8 @@ internal sealed class PageHistory
         }
     }
 
-    /// <summary>What a round is to copy: what it found written, and what was left out for being hot and is not any more.</summary>
-    internal List<KeyValuePair<ImagePid, PageRange>> ToCopy(int round)
+    /// <summary>Once a round, when all that it found written was said: what it is to copy. That, and what was left out for being hot and is not any more.</summary>
+    internal List<KeyValuePair<ImagePid, PageRange>> ToCopy()
     {
         List<KeyValuePair<ImagePid, PageRange>> runs = [];
         HotPages = 0;
@@ -68,13 +68,13 @@ internal sealed class PageHistory
             {
                 for (int page = 0; page < Region.Pages; page++)
                 {
+                    region.InSequence[page] = (byte)(region.WrittenNow[page] ? Math.Min(region.InSequence[page] + 1, HotRounds) : 0);
                     if (region.Written[page] == 0 || region.Staged[page])
                     {
                         continue;
                     }
 
-                    bool hot = round >= FirstHotRound && region.Written[page] >= round && region.LastRound[page] == round;
-                    if (hot)
+                    if (region.InSequence[page] == HotRounds)
                     {
                         HotPages++;
                     }
@@ -83,6 +83,8 @@ internal sealed class PageHistory
                         Append(runs, pid, Region.AddressOf(number, page));
                     }
                 }
+
+                region.WrittenNow.Change(0, Region.Pages, to: false);
             }
         }
 
@@ -194,8 +196,6 @@ internal sealed class PageHistory
         }
     }
 
-    private ulong Sum(Func<Region, int> count) => (ulong)_spaces.Values.Sum(regions => regions.Values.Sum(region => (long)count(region)));
-
     /// <summary>512 pages, 2 MiB.</summary>
     private sealed class Region(ulong number)
     {
@@ -206,7 +206,11 @@ internal sealed class PageHistory
 
         internal byte[] Written { get; } = new byte[Pages];
 
+        internal byte[] InSequence { get; } = new byte[Pages];
+
         internal byte[] LastRound { get; } = new byte[Pages];
+
+        internal Bits WrittenNow { get; } = new();
 
         internal Bits Staged { get; } = new();
 
@@ -224,8 +228,6 @@ internal sealed class PageHistory
         private readonly ulong[] _words = new ulong[Region.Pages / 64];
 
         internal bool this[int page] => (_words[page >> 6] >> (page & 63) & 1) != 0;
-
-        internal int Count => _words.Sum(static word => BitOperations.PopCount(word));
 
         internal void Change(int first, int count, bool to)
         {

@@ -27,7 +27,7 @@ internal sealed class PreCopyRun : IDisposable
         _settings = settings;
         _lane = lane;
         _rule = new StopRule(new StopLimits(settings.MaxRounds, settings.MaxTime, PreCopySettings.TargetTransfer));
-        _sender = new StagingSender(lane, checksums, settings.MaxBytesPerSecond, _history.Staged);
+        _sender = new StagingSender(lane, checksums, settings.MaxBytesPerSecond, _history.Staged, (pid, range) => _history.Forget(pid, range));
         _tracker = new DirtyTracker(rootPid, settings.InjectorProgram, settings.StateDirectory);
     }
 
@@ -61,7 +61,7 @@ internal sealed class PreCopyRun : IDisposable
                 return false;
             }
 
-            List<KeyValuePair<ImagePid, PageRange>> runs = _history.ToCopy(_round);
+            List<KeyValuePair<ImagePid, PageRange>> runs = _history.ToCopy();
             ulong pages = (ulong)runs.Sum(static run => (long)run.Value.PageCount);
             double bytesPerSecond = BytesPerSecond();
             Ended = _rule.BeforeRound(_round, pages, _history.HotPages, bytesPerSecond, _elapsed.Elapsed);
@@ -69,11 +69,14 @@ internal sealed class PreCopyRun : IDisposable
             progress.Report(new PreCopyProgress(_round, pages, dirtyRate, bytesPerSecond, StopRule.Expected(pages, bytesPerSecond)));
             if (Ended is null)
             {
+                ulong before = _sender.PagesSent;
                 CopyRound(runs, cancellation);
-                _rounds.Add(new RoundResult(pages, _history.HotPages, Stopwatch.GetElapsedTime(began)));
+                _rounds.Add(new RoundResult(_sender.PagesSent - before, _history.HotPages, Stopwatch.GetElapsedTime(began)));
             }
         }
 
+        // CRIU would refuse a process with one of our userfaultfds in its table.
+        _tracker.TryPutAwayLeftovers();
         return true;
     }
 
@@ -109,6 +112,10 @@ internal sealed class PreCopyRun : IDisposable
     /// <summary>How likely a page is to be needed soon, see <see cref="PageHistory.HeatOf"/>; asked for the pages that are still owed.</summary>
     internal int HeatOf(ImagePid pid, ulong address) => _history.HeatOf(pid, address);
 
+    /// <summary>Without pre-copy: see <see cref="DirtyTracker.PutAwayWhatAnEarlierOneLeft"/>.</summary>
+    internal static IReadOnlyList<string> PutAwayWhatAnEarlierOneLeft(int rootPid, string injectorProgram, string stateDirectory) =>
+        DirtyTracker.PutAwayWhatAnEarlierOneLeft(rootPid, injectorProgram, stateDirectory);
+
     /// <summary>There was no pre-copy after all: the lane is the push's.</summary>
     internal static void Skip(SocketLane lane) => StagingSender.Finish(lane, []);
 
@@ -120,17 +127,13 @@ internal sealed class PreCopyRun : IDisposable
         Dictionary<ImagePid, int> hostPids = _tracker.Processes.ToDictionary(static process => process.ImagePid, static process => process.Identity.Pid);
         foreach ((ImagePid pid, PageRange run) in runs)
         {
-            cancellation.ThrowIfCancellationRequested();
-            if (_rule.IsTimeUp(_elapsed.Elapsed) || _sender.IsFull)
-            {
-                break;
-            }
-
+            PageRange left = run;
             try
             {
-                if (hostPids.TryGetValue(pid, out int hostPid))
+                // A run may be as large as all memory: time is looked at a frame at a time.
+                while (left.PageCount > 0 && MayGoOn(cancellation) && hostPids.TryGetValue(pid, out int hostPid))
                 {
-                    _sender.Copy(pid, hostPid, run);
+                    left = _sender.CopySome(pid, hostPid, left, cancellation);
                 }
             }
             catch (LinuxException)
@@ -147,10 +150,17 @@ internal sealed class PreCopyRun : IDisposable
         }
     }
 
+    private bool MayGoOn(CancellationToken cancellation)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        return !_rule.IsTimeUp(_elapsed.Elapsed) && !_sender.IsFull;
+    }
+
+    /// <summary>Of memory, as what is left is measured: a page of zeroes counts as any other, though it hardly travels.</summary>
     private double BytesPerSecond()
     {
         double seconds = _rounds.Sum(static round => round.Time.TotalSeconds);
-        return seconds > 0 ? _sender.BytesSent / seconds : 0;
+        return seconds > 0 ? PageSize.ToBytes(_sender.PagesSent) / seconds : 0;
     }
 
     /// <summary>Owed, clean and staged; all three in order of address.</summary>
@@ -186,6 +196,6 @@ internal sealed record PreCopySettings(string InjectorProgram, string StateDirec
 
 /// <summary>One round of copying.</summary>
 /// <param name="Pages">Pages it copied.</param>
-/// <param name="HotPages">Pages it left out because they were written in every round.</param>
+/// <param name="HotPages">Pages it left out because they were written in round after round.</param>
 /// <param name="Time">How long it took.</param>
 internal sealed record RoundResult(ulong Pages, ulong HotPages, TimeSpan Time);

@@ -13,7 +13,12 @@ namespace PostCopy.PreCopy;
 /// much it has taken: that is the back-pressure, and the only reason to count a page as copied.
 /// </summary>
 /// <remarks>For one thread, which has the push lane to itself until <see cref="Finish"/>.</remarks>
-internal sealed class StagingSender(SocketLane lane, bool checksums, double maxBytesPerSecond, Action<ImagePid, PageRange> onTaken)
+/// <param name="lane">The push lane.</param>
+/// <param name="checksums">Whether frames have one.</param>
+/// <param name="maxBytesPerSecond">The rate; 0 for none.</param>
+/// <param name="onTaken">Called for what the destination has taken.</param>
+/// <param name="onGone">Called for what could not be read any more: it was unmapped meanwhile, or a guard put there.</param>
+internal sealed class StagingSender(SocketLane lane, bool checksums, double maxBytesPerSecond, Action<ImagePid, PageRange> onTaken, Action<ImagePid, PageRange> onGone)
 {
     /// <summary>Sent without a word from the destination.</summary>
     private const long BytesPerSync = 64 << 20;
@@ -24,7 +29,12 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
     /// <summary>At full rate a frame of 1 MiB goes at once, and more than some milliseconds' worth never does.</summary>
     private const double BurstBytes = 2 << 20;
 
-    private readonly int _pagesPerFrame = ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0);
+    /// <summary>No frame is waited for much longer than this: the time that copying may take, and whoever cancels it, are looked at between two of them.</summary>
+    private const double SecondsPerFrame = 0.25;
+
+    private readonly ulong _pagesPerFrame = Math.Min(
+        (ulong)(ProtocolLimits.MaxPagesPerFrame - (checksums ? 1 : 0)),
+        maxBytesPerSecond > 0 ? Math.Max(1, (ulong)(maxBytesPerSecond * SecondsPerFrame / PageSize.Bytes)) : ulong.MaxValue);
     private readonly TokenBucket _bucket = new(maxBytesPerSecond, BurstBytes);
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private readonly List<(ulong Sequence, ImagePid Pid, PageRange Range)> _unconfirmed = [];
@@ -38,24 +48,29 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
     /// <summary>Bytes of all frames.</summary>
     internal long BytesSent { get; private set; }
 
-    /// <summary>Copies a run of pages. Pages that cannot be read any more are left out: they were unmapped meanwhile.</summary>
-    internal void Copy(ImagePid pid, int hostPid, PageRange run)
-    {
-        while (run.PageCount > 0 && !IsFull)
-        {
-            PageRange part = run with { PageCount = Math.Min(run.PageCount, (ulong)_pagesPerFrame) };
-            int bytes = (int)part.ByteCount;
-            Span<byte> frame = lane.Output.GetSpan(PagesFrame.PrefixBytes + bytes + (checksums ? FrameChecksum.Bytes : 0));
-            int read = (int)PageSize.AlignDown((ulong)RemoteMemory.Read(hostPid, part.Start, frame.Slice(PagesFrame.PrefixBytes, bytes)));
-            ulong done = (ulong)read >> PageSize.Shift;
-            if (done > 0)
-            {
-                Send(frame, pid, part with { PageCount = done });
-            }
+    /// <summary>Pages that were sent, those of zeroes included.</summary>
+    internal ulong PagesSent { get; private set; }
 
-            done += done < part.PageCount ? 1UL : 0;
-            run = new PageRange(run.Start + PageSize.ToBytes(done), run.PageCount - done);
+    /// <summary>Copies the beginning of a run of pages, a frame of them at most, and returns what is left of the run. Cancelled, it sends no less but waits no longer.</summary>
+    internal PageRange CopySome(ImagePid pid, int hostPid, PageRange run, CancellationToken cancellation)
+    {
+        PageRange part = run with { PageCount = Math.Min(run.PageCount, _pagesPerFrame) };
+        int bytes = (int)part.ByteCount;
+        Span<byte> frame = lane.Output.GetSpan(PagesFrame.PrefixBytes + bytes + (checksums ? FrameChecksum.Bytes : 0));
+        int read = (int)PageSize.AlignDown((ulong)RemoteMemory.Read(hostPid, part.Start, frame.Slice(PagesFrame.PrefixBytes, bytes)));
+        ulong done = (ulong)read >> PageSize.Shift;
+        if (done > 0)
+        {
+            Send(frame, pid, part with { PageCount = done }, cancellation);
         }
+
+        if (done < part.PageCount)
+        {
+            onGone(pid, new PageRange(part.Start + PageSize.ToBytes(done), 1));
+            done++;
+        }
+
+        return new PageRange(run.Start + PageSize.ToBytes(done), run.PageCount - done);
     }
 
     /// <summary>Waits until all that was sent is taken, or was not.</summary>
@@ -93,7 +108,7 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
         lane.Flush();
     }
 
-    private void Send(Span<byte> frame, ImagePid pid, PageRange range)
+    private void Send(Span<byte> frame, ImagePid pid, PageRange range, CancellationToken cancellation)
     {
         int length = PagesFrame.Finish(frame, ++_sequence, pid, range, out _, FrameKind.StagePages);
         if (checksums)
@@ -104,6 +119,7 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
         lane.Output.Advance(length);
         _unconfirmed.Add((_sequence, pid, range));
         BytesSent += length;
+        PagesSent += range.PageCount;
         // Zeroes are read into the pipe's memory as well, and may keep a whole block of it each.
         _sinceFlush += Math.Max(length, (long)range.ByteCount);
         _sinceSync += length;
@@ -116,7 +132,7 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
 
         if (pause > TimeSpan.Zero)
         {
-            Thread.Sleep(pause);
+            cancellation.WaitHandle.WaitOne(pause);
         }
 
         if (_sinceSync >= BytesPerSync)

@@ -25,7 +25,7 @@ internal sealed class StopRule(StopLimits limits)
     /// </summary>
     /// <param name="round">The round that would begin, from 1.</param>
     /// <param name="pages">Pages it would copy.</param>
-    /// <param name="hotPages">Pages that were written in every round and are left for after the freeze.</param>
+    /// <param name="hotPages">Pages that were written in round after round and are left for after the freeze.</param>
     /// <param name="bytesPerSecond">How fast copying was; 0 before the first round.</param>
     /// <param name="elapsed">Since the first round began.</param>
     internal StopReason? BeforeRound(int round, ulong pages, ulong hotPages, double bytesPerSecond, TimeSpan elapsed)

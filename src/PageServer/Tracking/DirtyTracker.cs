@@ -9,7 +9,7 @@ namespace PostCopy.Tracking;
 /// <remarks>Not thread-safe. Disposing ends the watch and leaves nothing in the processes.</remarks>
 internal sealed class DirtyTracker : IDisposable
 {
-    private readonly int _rootPid;
+    private readonly ProcessIdentity _root;
     private readonly InjectorProcess _injector;
     private readonly string _record;
     private readonly bool _earlierOneDied;
@@ -22,12 +22,10 @@ internal sealed class DirtyTracker : IDisposable
     /// <param name="stateDirectory">Where it is noted that a watch is on, so that what is left after a sudden death is found.</param>
     internal DirtyTracker(int rootPid, string injectorProgram, string stateDirectory)
     {
-        _rootPid = rootPid;
+        _root = ProcessIdentity.Of(rootPid);
         _injector = new InjectorProcess(injectorProgram);
-        ProcessIdentity root = ProcessIdentity.Of(rootPid);
-        string directory = Path.Combine(stateDirectory, "tracking");
-        Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        _record = Path.Combine(directory, string.Create(CultureInfo.InvariantCulture, $"{root.Pid}-{root.StartTicks}"));
+        _record = RecordOf(_root, stateDirectory);
+        Directory.CreateDirectory(Path.GetDirectoryName(_record)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _earlierOneDied = File.Exists(_record);
         File.WriteAllBytes(_record, []);
     }
@@ -38,28 +36,43 @@ internal sealed class DirtyTracker : IDisposable
     /// <summary>The processes that are watched.</summary>
     internal IReadOnlyCollection<TrackedProcess> Processes => _tracked.Values;
 
+    /// <summary>Before a dump that no watch precedes: CRIU refuses a process with what a watch that died at work may have left in it. Returns what could not be put away.</summary>
+    internal static IReadOnlyList<string> PutAwayWhatAnEarlierOneLeft(int rootPid, string injectorProgram, string stateDirectory)
+    {
+        if (!File.Exists(RecordOf(ProcessIdentity.Of(rootPid), stateDirectory)))
+        {
+            return [];
+        }
+
+        using DirtyTracker tracker = new(rootPid, injectorProgram, stateDirectory);
+        tracker.TryPutAwayLeftovers();
+        return tracker.Reasons;
+    }
+
     /// <summary>
     /// Everything that was written since the last call, by the processes that there are now. <paramref name="onNew"/> voids what was known of a process: its
     /// watch begins now; or of a range.
     /// </summary>
     internal void TakeWritten(Action<ImagePid, PageRange?> onNew, Action<ImagePid, PageRange> onWritten)
     {
-        Dictionary<ImagePid, int> tree = TaskTree.Map(_rootPid);
+        Dictionary<ImagePid, int> tree = TaskTree.Map(_root.Pid);
         foreach (ImagePid gone in _tracked.Keys.Where(pid => !tree.ContainsKey(pid) || !_tracked[pid].Identity.Exists).ToList())
         {
             Drop(gone, onNew);
         }
 
+        HashSet<int> others = [.. _tracked.Values.Select(static process => process.Identity.Pid)];
         foreach ((ImagePid imagePid, int pid) in tree)
         {
             try
             {
-                if (Track(imagePid, pid, onNew) is { } process)
+                if (Track(imagePid, pid, others, onNew) is { } process)
                 {
                     process.TakeWritten(range => onNew(imagePid, range), range => onWritten(imagePid, range));
                     if (process.CannotBeWatched is { } reason)
                     {
-                        onNew(imagePid, null);
+                        _refused.Add(process.Identity);
+                        Drop(imagePid, onNew);
                         Say($"process {pid} is left out, because {reason}: a device may write into its memory unseen");
                     }
                 }
@@ -68,12 +81,40 @@ internal sealed class DirtyTracker : IDisposable
             {
                 // The process ended, or cannot be watched: it runs on, and its memory moves behind the freeze.
                 Drop(imagePid, onNew);
-                if (Directory.Exists($"/proc/{pid}"))
+                if (!TaskTree.HasEnded(pid))
                 {
                     Say(e.Message);
                 }
             }
+
+            others.Add(pid);
         }
+    }
+
+    /// <summary>Has processes close what an injector that died at work left in them. False when that may still be there.</summary>
+    internal bool TryPutAwayLeftovers()
+    {
+        bool away = true;
+        foreach (int pid in _injector.MayHoldSomething.Union(_earlierOneDied ? Tree() : []).ToList())
+        {
+            try
+            {
+                if (TargetChecks.HasLeftover(pid))
+                {
+                    _ = Libc.close(_injector.Steal(pid, closeLeftovers: true));
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                if (!TaskTree.HasEnded(pid))
+                {
+                    away = false;
+                    Say($"process {pid} may have a userfaultfd of ours left, with which CRIU does not dump it: {e.Message}");
+                }
+            }
+        }
+
+        return away;
     }
 
     /// <summary>The process behind a pid of the images, if it is watched and the one that has this pid here.</summary>
@@ -89,14 +130,34 @@ internal sealed class DirtyTracker : IDisposable
         }
 
         _tracked.Clear();
-        _injector.Dispose();
-        if (!_injector.MayHaveLeftSomething)
+        if (TryPutAwayLeftovers())
         {
             File.Delete(_record);
         }
+
+        _injector.Dispose();
     }
 
-    private TrackedProcess? Track(ImagePid imagePid, int pid, Action<ImagePid, PageRange?> onNew)
+    private int[] Tree()
+    {
+        try
+        {
+            return [.. TaskTree.Map(_root.Pid).Values];
+        }
+        catch (IOException) when (!_root.IsAlive)
+        {
+            return [];
+        }
+    }
+
+    private static string RecordOf(ProcessIdentity root, string stateDirectory) =>
+        Path.Combine(stateDirectory, "tracking", string.Create(CultureInfo.InvariantCulture, $"{root.Pid}-{root.StartTicks}"));
+
+    /// <param name="imagePid">Its pid in the images.</param>
+    /// <param name="pid">Its pid here.</param>
+    /// <param name="others">All that are watched, and all that this look has met.</param>
+    /// <param name="onNew">Voids what was known of it.</param>
+    private TrackedProcess? Track(ImagePid imagePid, int pid, HashSet<int> others, Action<ImagePid, PageRange?> onNew)
     {
         ProcessIdentity identity = ProcessIdentity.Of(pid);
         if (_refused.Contains(identity))
@@ -108,16 +169,22 @@ internal sealed class DirtyTracker : IDisposable
         {
             if (known.Identity == identity)
             {
-                return known.CannotBeWatched is null ? known : null;
+                return known;
             }
 
             Drop(imagePid, onNew);
         }
 
         onNew(imagePid, null);
+        if (others.Any(other => other != pid && SharedMemory.Is(pid, other)))
+        {
+            // Two looks at one address space would each take marks that the other needs. One day it executes a program, and has its own; CRIU dumps none that has not.
+            return null;
+        }
+
         try
         {
-            TrackedProcess process = new(pid, imagePid, () => new WriteProtection(_injector.Steal(pid, _earlierOneDied || _injector.MayHaveLeftSomething)));
+            TrackedProcess process = new(pid, imagePid, () => new WriteProtection(_injector.Steal(pid, _earlierOneDied)));
             _tracked[imagePid] = process;
             return process;
         }

@@ -28,6 +28,7 @@ internal static class Injection
 
     /// <summary>A descriptor of ours. What an earlier attempt that died may have left in the process is closed first if <paramref name="closeLeftovers"/>.</summary>
     /// <exception cref="TrackingException">The process cannot be tracked; it was not changed.</exception>
+    /// <exception cref="TracerMustEndException">Something of it may be left in the process, which may still be traced by us.</exception>
     internal static int StealUserfaultfd(int pid, bool closeLeftovers)
     {
         List<ProcessMapping> mappings = ProcessMap.Of(pid);
@@ -58,7 +59,7 @@ internal static class Injection
                 made = target.Call(SYS_userfaultfd, UserfaultfdFlags);
                 if (made < 0)
                 {
-                    throw new TrackingException($"userfaultfd in process {pid}: {(Errno)(-made)}");
+                    return;
                 }
 
                 ours = Ptrace.GetDescriptor(pid, (int)made);
@@ -66,11 +67,15 @@ internal static class Injection
 
             target.Call(SYS_close, (ulong)made);
         });
-        return ours >= 0 ? ours : throw new TrackingException($"the userfaultfd of process {pid} could not be taken over (pidfd_getfd)");
+        return ours >= 0 ? ours : throw new TrackingException(made < 0
+            ? $"userfaultfd in process {pid}: {(Errno)(-made)}"
+            : $"the userfaultfd of process {pid} could not be taken over (pidfd_getfd)");
     }
 
+    /// <summary>A thread that we hold and cannot let go in order, for whatever reason, is let go by our end, and comes back by itself.</summary>
     private static void Retry(int pid, Gadgets gadgets, List<ProcessMapping> mappings, Action<StoppedThread> use)
     {
+        bool hasCalled = false;
         for (int attempt = 1; ; attempt++)
         {
             StoppedThread target = new(pid);
@@ -84,17 +89,23 @@ internal static class Injection
             }
             catch (SignalCameException)
             {
+                hasCalled |= target.HasCalled;
                 if (attempt == Attempts)
                 {
-                    throw new TrackingException($"process {pid} gets so many signals that no call could be injected");
+                    string message = $"process {pid} gets so many signals that no call could be injected";
+                    throw hasCalled ? new TracerMustEndException(message) : new TrackingException(message);
                 }
 
                 Thread.Sleep(attempt);
             }
-            catch (IOException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                target.Continue();
-                throw;
+                if (!hasCalled && target.TryLeaveUntouched())
+                {
+                    throw;
+                }
+
+                throw new TracerMustEndException(e.Message);
             }
         }
     }
@@ -104,12 +115,16 @@ internal static class Injection
     {
         private SelfHealing? _healing;
         private bool _isStopped;
-        private bool _hasCalled;
+        private bool _isSeized;
         private bool _blocksSignals;
+
+        /// <summary>Whether a call was begun, which may have done what it does.</summary>
+        internal bool HasCalled { get; private set; }
 
         internal void Stop(TimeSpan patience)
         {
             Ptrace.Seize(tid, Ptrace.PTRACE_O_SUSPEND_SECCOMP | Ptrace.PTRACE_O_TRACESYSGOOD);
+            _isSeized = true;
             Ptrace.Interrupt(tid);
             while (true)
             {
@@ -147,7 +162,7 @@ internal static class Injection
 
         internal long Call(ulong number, ulong argument)
         {
-            _hasCalled = true;
+            HasCalled = true;
             Ptrace.SetRegisters(tid, _healing!.Calling(number, argument));
             if (_healing.SignalMask is not null && !_blocksSignals)
             {
@@ -167,19 +182,39 @@ internal static class Injection
         /// <summary>Lets it go as if it had never been stopped: from a stop before which no signal is delivered, and behind which the kernel decides about the interrupted call.</summary>
         internal void Continue()
         {
-            if (!_isStopped)
-            {
-                return;
-            }
-
-            if (_hasCalled)
+            if (HasCalled)
             {
                 Ptrace.Interrupt(tid);
             }
 
-            if (!_hasCalled || TryRunTo(Ptrace.EventStop, Ptrace.PTRACE_CONT))
+            if (!HasCalled || TryRunTo(Ptrace.EventStop, Ptrace.PTRACE_CONT))
             {
                 LetGo(signal: 0);
+            }
+        }
+
+        /// <summary>Lets a thread go that nothing was done to. False when something was, or may have been, or when it does not stand still to be let go.</summary>
+        internal bool TryLeaveUntouched()
+        {
+            if (!_isSeized)
+            {
+                return true;
+            }
+
+            if (HasCalled || !_isStopped)
+            {
+                return false;
+            }
+
+            try
+            {
+                LetGo(signal: 0);
+                return true;
+            }
+            catch (LinuxException)
+            {
+                // It was killed meanwhile. Its parent cannot have its end while it is ours.
+                return false;
             }
         }
 
@@ -191,13 +226,13 @@ internal static class Injection
                 Ptrace.SetSignalMask(tid, _healing!.SignalMask!.Value);
             }
 
-            if (_hasCalled)
+            if (HasCalled)
             {
                 Ptrace.SetRegisters(tid, _healing!.Original);
             }
 
             Ptrace.Resume(Ptrace.PTRACE_DETACH, tid, signal);
-            _isStopped = false;
+            _isStopped = _isSeized = false;
         }
 
         /// <summary>False when a signal, or a stop by job control, was first: then it has been let go, and the kernel does with the interrupted call what it always does.</summary>
@@ -223,8 +258,7 @@ internal static class Injection
             {
                 if (Stopwatch.GetElapsedTime(since) > patience)
                 {
-                    // A tracee that does not stop can only be let go by ending: the process that calls this does so.
-                    throw new TraceeStuckException($"process {tid} does not stop: it waits in the kernel");
+                    throw new TrackingException($"process {tid} does not stop: it waits in the kernel");
                 }
 
                 spin.SpinOnce(sleep1Threshold: 100);
@@ -240,5 +274,5 @@ internal static class Injection
 /// <summary>A process, or its tree, cannot be tracked. It runs on, untouched.</summary>
 internal class TrackingException(string message) : IOException(message);
 
-/// <summary>The tracer must end to let its tracee go.</summary>
-internal sealed class TraceeStuckException(string message) : TrackingException(message);
+/// <summary>The tracer must end to let its tracee go, or has left something in it.</summary>
+internal sealed class TracerMustEndException(string message) : TrackingException(message);

@@ -18,10 +18,11 @@ public static class InjectorMain
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                InjectorProtocol.SendRefusal(InjectorProtocol.SocketDescriptor, e.Message);
-                if (e is TraceeStuckException)
+                // The kernel lets a tracee go when its tracer ends.
+                bool ends = e is TracerMustEndException;
+                InjectorProtocol.SendRefusal(InjectorProtocol.SocketDescriptor, e.Message, ends);
+                if (ends)
                 {
-                    // The kernel lets the tracee go when its tracer ends.
                     return 1;
                 }
             }

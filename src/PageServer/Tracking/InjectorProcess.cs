@@ -17,35 +17,40 @@ internal sealed class InjectorProcess : IDisposable
     private const int PatienceMs = 5000;
 
     private readonly string _program;
+    private readonly HashSet<ProcessIdentity> _mayHold = [];
     private ChildProcess? _child;
     private int _socket = -1;
 
     /// <param name="program">The program that is started with the argument <c>tracker-inject</c>.</param>
     internal InjectorProcess(string program) => _program = program;
 
-    /// <summary>True when an injector died at work and none after it has looked after its target.</summary>
-    internal bool MayHaveLeftSomething { get; private set; }
+    /// <summary>Processes at which an injector died, or which it could not leave in order, and which no other has looked after since.</summary>
+    internal IEnumerable<int> MayHoldSomething => _mayHold.Where(static process => process.IsAlive).Select(static process => process.Pid);
 
     /// <summary>The running injector, for tests that end it.</summary>
     internal int Pid => _child?.Pid ?? 0;
 
-    /// <summary>A userfaultfd of that process, which is ours alone. <paramref name="closeLeftovers"/>: an injector may have died at work on it before.</summary>
+    /// <summary>
+    /// A userfaultfd of that process, which is ours alone. <paramref name="closeLeftovers"/>: the injector of another source may have died at work on it before;
+    /// what one of ours may have left is closed in any case.
+    /// </summary>
     /// <exception cref="TrackingException">It cannot be had.</exception>
     internal int Steal(int pid, bool closeLeftovers)
     {
+        ProcessIdentity target = ProcessIdentity.Of(pid);
         for (int attempt = 1; ; attempt++)
         {
             Start();
-            (int descriptor, string? refusal) answer = (-1, null);
+            (int Descriptor, string? Refusal, bool Ends) answer = (-1, null, Ends: true);
             try
             {
-                InjectorProtocol.SendRequest(_socket, pid, closeLeftovers);
+                InjectorProtocol.SendRequest(_socket, pid, closeLeftovers || _mayHold.Contains(target));
                 if (Syscall.poll([new Pollfd { fd = _socket, events = PollEvents.POLLIN }], PatienceMs) == 0)
                 {
                     // A target that gets signals all the time, for example. It heals itself when its tracer is gone.
-                    ProcessSignal.Kill(_child!.Pid);
+                    _child!.Kill(Signal.SIGKILL);
                     Stop();
-                    MayHaveLeftSomething = true;
+                    _mayHold.Add(target);
                     throw new TrackingException($"no call could be injected into process {pid} within {PatienceMs / 1000} s");
                 }
 
@@ -56,23 +61,26 @@ internal sealed class InjectorProcess : IDisposable
                 // It is dead: as if it had closed.
             }
 
-            switch (answer)
+            if (answer.Descriptor >= 0)
             {
-                case ( >= 0, _):
-                    MayHaveLeftSomething = false;
-                    return answer.descriptor;
-                case (_, { } reason):
-                    throw new TrackingException(reason);
-                default:
-                    Stop();
-                    MayHaveLeftSomething = true;
-                    closeLeftovers = true;
-                    if (attempt == Attempts)
-                    {
-                        throw new TrackingException($"the helper that injects a call into process {pid} died {attempt} times");
-                    }
+                _mayHold.Remove(target);
+                return answer.Descriptor;
+            }
 
-                    break;
+            if (answer.Ends)
+            {
+                Stop();
+                _mayHold.Add(target);
+            }
+
+            if (answer.Refusal is { } reason)
+            {
+                throw new TrackingException(reason);
+            }
+
+            if (attempt == Attempts)
+            {
+                throw new TrackingException($"the helper that injects a call into process {pid} died {attempt} times");
             }
         }
     }

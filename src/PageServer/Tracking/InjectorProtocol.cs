@@ -16,6 +16,7 @@ internal static class InjectorProtocol
     private const byte Steal = (byte)'s';
     private const byte Stolen = (byte)'u';
     private const byte Refused = (byte)'e';
+    private const byte RefusedAndEnds = (byte)'x';
     private const int RequestBytes = 6;
     private const int MaxReasonBytes = 500;
 
@@ -40,19 +41,20 @@ internal static class InjectorProtocol
 
     internal static void SendStolen(int socket, int descriptor) => DescriptorSocket.Send(socket, Stolen, descriptor);
 
-    internal static void SendRefusal(int socket, string reason)
+    /// <summary><paramref name="ends"/>: the injector ends now, and may have left something in the process.</summary>
+    internal static void SendRefusal(int socket, string reason, bool ends)
     {
         byte[] text = Encoding.UTF8.GetBytes(reason);
-        DescriptorSocket.Send(socket, [Refused, .. text.AsSpan(0, Math.Min(text.Length, MaxReasonBytes))], -1);
+        DescriptorSocket.Send(socket, [ends ? RefusedAndEnds : Refused, .. text.AsSpan(0, Math.Min(text.Length, MaxReasonBytes))], -1);
     }
 
-    /// <summary>A descriptor, or a reason why there is none; neither when the other end has closed.</summary>
-    internal static (int Descriptor, string? Refusal) ReceiveAnswer(int socket)
+    /// <summary>A descriptor, or a reason why there is none, and whether the injector ends for it; neither when the other end has closed.</summary>
+    internal static (int Descriptor, string? Refusal, bool Ends) ReceiveAnswer(int socket)
     {
         Span<byte> answer = stackalloc byte[MaxReasonBytes + 1];
         int bytes = DescriptorSocket.Receive(socket, answer, out int descriptor);
-        return bytes == 0 ? (-1, null)
-            : answer[0] == Stolen && descriptor >= 0 ? (descriptor, null)
-            : (-1, Encoding.UTF8.GetString(answer[1..bytes]));
+        return bytes == 0 ? (-1, null, true)
+            : answer[0] == Stolen && descriptor >= 0 ? (descriptor, null, false)
+            : (-1, Encoding.UTF8.GetString(answer[1..bytes]), answer[0] == RefusedAndEnds);
     }
 }

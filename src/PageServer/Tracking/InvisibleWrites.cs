@@ -11,6 +11,9 @@ internal static class InvisibleWrites
 {
     private const ulong O_DIRECT = 0x4000;
 
+    /// <summary>File systems whose files may be read past the page cache, straight into the reader's memory, whatever flags they were opened with.</summary>
+    private static readonly string[] DirectFileSystems = ["fuse", "fuseblk", "virtiofs", "9p", "cifs", "smb3"];
+
     /// <summary>What it is; null when there is nothing of the kind.</summary>
     internal static string? ReasonIn(int pid, IReadOnlyList<ProcessMapping> mappings)
     {
@@ -24,6 +27,7 @@ internal static class InvisibleWrites
             return "it uses asynchronous input and output";
         }
 
+        HashSet<string>? direct = null;
         foreach (FileInfo file in new DirectoryInfo($"/proc/{pid}/fd").EnumerateFiles())
         {
             string? target = file.LinkTarget;
@@ -32,9 +36,20 @@ internal static class InvisibleWrites
                 return "it uses io_uring";
             }
 
-            if (target is ['/', ..] && IsDirect(pid, file.Name))
+            if (target is not ['/', ..] || InformationOn(pid, file.Name) is not (var flags, var mount))
+            {
+                continue;
+            }
+
+            if ((flags & O_DIRECT) != 0)
             {
                 return $"it has {target} open with O_DIRECT";
+            }
+
+            direct ??= DirectMounts(pid);
+            if (direct.Contains(mount))
+            {
+                return $"it has {target} open, on a file system that may read past the page cache";
             }
         }
 
@@ -47,17 +62,39 @@ internal static class InvisibleWrites
             ? ulong.Parse(line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture)
             : 0;
 
-    /// <summary>"flags:	0140002", in octal. A descriptor closed meanwhile is none.</summary>
-    private static bool IsDirect(int pid, string descriptor)
+    /// <summary>"flags:	0140002", in octal, and "mnt_id:	27". A descriptor closed meanwhile is none.</summary>
+    private static (ulong Flags, string Mount)? InformationOn(int pid, string descriptor)
     {
         try
         {
-            return File.ReadLines($"/proc/{pid}/fdinfo/{descriptor}").FirstOrDefault(static line => line.StartsWith("flags:", StringComparison.Ordinal)) is { } line
-                && (Convert.ToUInt64(line["flags:".Length..].Trim(), 8) & O_DIRECT) != 0;
+            string[] lines = File.ReadAllLines($"/proc/{pid}/fdinfo/{descriptor}");
+            return (Convert.ToUInt64(Value(lines, "flags:"), 8), Value(lines, "mnt_id:"));
         }
-        catch (IOException)
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            return false;
+            return null;
         }
+    }
+
+    private static string Value(string[] lines, string name) =>
+        lines.FirstOrDefault(line => line.StartsWith(name, StringComparison.Ordinal)) is { } line
+            ? line[name.Length..].Trim()
+            : throw new IOException($"a descriptor's information in /proc has no line {name}");
+
+    /// <summary>The numbers of mounts with such file systems: those that the process sees, and ours, since a descriptor may have come from outside its container.</summary>
+    private static HashSet<string> DirectMounts(int pid)
+    {
+        HashSet<string> found = [];
+        foreach (string line in File.ReadLines($"/proc/{pid}/mountinfo").Concat(File.ReadLines("/proc/self/mountinfo")))
+        {
+            // proc_pid_mountinfo(5): a number first; behind the " - " the file system's type, which may have a subtype.
+            string type = line[(line.IndexOf(" - ", StringComparison.Ordinal) + 3)..];
+            if (DirectFileSystems.Contains(type[..type.AsSpan().IndexOfAny(' ', '.')]))
+            {
+                found.Add(line[..line.IndexOf(' ', StringComparison.Ordinal)]);
+            }
+        }
+
+        return found;
     }
 }

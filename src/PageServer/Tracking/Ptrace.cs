@@ -31,6 +31,7 @@ internal static unsafe partial class Ptrace
     internal const int EventStop = SIGTRAP | PTRACE_EVENT_STOP << 8;
 
     private const nint PTRACE_SECCOMP_GET_FILTER = 0x420c;
+    private const nint PTRACE_GET_RSEQ_CONFIGURATION = 0x420f;
     private const nint NT_X86_XSTATE = 0x202;
     private const int P_PID = 1;
     private const int WNOHANG = 1;
@@ -78,6 +79,15 @@ internal static unsafe partial class Ptrace
             Check(ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, (nint)(&vector)), "PTRACE_GETREGSET NT_X86_XSTATE", tid);
             return (int)vector.iov_len;
         }
+    }
+
+    /// <summary>Where the stopped thread has its struct rseq; null when it has none, or the kernel knows of no such thing.</summary>
+    internal static ulong? GetRestartableArea(int tid)
+    {
+        RseqConfiguration configuration;
+        return ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(RseqConfiguration), (nint)(&configuration)) < 0
+            ? LinuxException.LastErrno is var errno and not (Errno.EIO or Errno.EINVAL) ? throw new LinuxException($"PTRACE_GET_RSEQ_CONFIGURATION of thread {tid}", errno) : null
+            : configuration.rseq_abi_pointer == 0 ? null : configuration.rseq_abi_pointer;
     }
 
     /// <summary>The programs of all seccomp filters of the stopped thread.</summary>
@@ -187,6 +197,14 @@ internal static unsafe partial class Ptrace
 
         [FieldOffset(24)]
         internal int si_status;
+    }
+
+    /// <summary>struct ptrace_rseq_configuration of linux/ptrace.h.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct RseqConfiguration
+    {
+        internal ulong rseq_abi_pointer;
+        internal uint rseq_abi_size, signature, flags, pad;
     }
 
     /// <summary>struct user_regs_struct of x86-64 (sys/user.h).</summary>

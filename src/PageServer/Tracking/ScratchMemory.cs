@@ -19,8 +19,8 @@ internal static class ScratchMemory
         if (stack.Range.Contains(stackPointer))
         {
             // What is below the red zone belongs to nobody (System V ABI): there the kernel, too, puts signal frames.
-            ulong end = stackPointer - Gadgets.RedZoneBytes;
-            return end - stack.Range.Start > HandlerBytes + (ulong)bytes ? end : null;
+            ulong unused = stackPointer - Gadgets.RedZoneBytes;
+            return unused - stack.Range.Start > HandlerBytes + (ulong)bytes ? unused : null;
         }
 
         if (stack.Range.ByteCount < HandlerBytes + (ulong)bytes + HandlerBytes)
@@ -28,15 +28,16 @@ internal static class ScratchMemory
             return null;
         }
 
-        // The thread runs on a stack of its own making: what the first one has never touched is unused, whatever the program does.
-        ulong mark = stack.Range.Start + HandlerBytes;
-        PageRange place = PageRange.FromBounds(mark, PageSize.AlignDown(mark + (ulong)bytes + (2 * (ulong)PageSize.Bytes)));
-        if (!IsUntouched(pid, PageRange.FromBounds(stack.Range.Start, place.EndExclusive)) && !IsMarked(pid, mark))
+        // The thread runs on a stack of its own making: what the first one has never touched is unused, whatever the program does. The mark is at the upper end:
+        // there the first stack, should it grow so far, comes first.
+        ulong end = PageSize.AlignDown(stack.Range.Start + HandlerBytes + (ulong)bytes + (2 * (ulong)PageSize.Bytes));
+        ulong mark = end - (ulong)Mark.Length;
+        if (!IsUntouched(pid, PageRange.FromBounds(stack.Range.Start, end)) && !IsMarked(pid, mark))
         {
             return null;
         }
 
-        return Ptrace.TryWrite(pid, mark, Mark) ? place.EndExclusive : null;
+        return Ptrace.TryWrite(pid, mark, Mark) ? mark : null;
     }
 
     private static bool IsMarked(int pid, ulong address)

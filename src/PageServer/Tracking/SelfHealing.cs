@@ -60,7 +60,7 @@ internal sealed class SelfHealing
         _chain = chain;
     }
 
-    /// <summary>As it was stopped: for stops in which the kernel itself restarts what was interrupted.</summary>
+    /// <summary>As it was stopped, or at the beginning of a restartable sequence: for stops in which the kernel itself restarts what was interrupted.</summary>
     internal Ptrace.UserRegisters Original { get; }
 
     /// <summary>The signals that it blocks when it is back; null when its way back leaves them alone.</summary>
@@ -71,7 +71,7 @@ internal sealed class SelfHealing
     /// <summary>The thread with all that it needs to come back. Null when it cannot: there is no dead memory to put that into.</summary>
     internal static SelfHealing? Prepare(int tid, Gadgets gadgets, IReadOnlyList<ProcessMapping> mappings)
     {
-        Ptrace.UserRegisters original = Ptrace.GetRegisters(tid);
+        Ptrace.UserRegisters original = RestartableSequence.Leave(tid, Ptrace.GetRegisters(tid));
         bool sleeps = IsInterrupted(original) && unchecked((long)original.rax) == ERESTART_RESTARTBLOCK;
         ProcessMapping stack = mappings.FirstOrDefault(static mapping => mapping.IsStack);
         bool onStack = stack.Range.Contains(original.rsp);

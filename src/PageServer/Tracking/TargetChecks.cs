@@ -69,6 +69,9 @@ internal static class TargetChecks
         return found;
     }
 
+    /// <summary>Whether there is one that an injector may have left.</summary>
+    internal static bool HasLeftover(int pid) => UserfaultfdsOf(pid).Exists(static found => found.IsInert);
+
     /// <summary>"API:	aa:8000004e:1ff": what was asked for, features, ioctls.</summary>
     private static bool IsInert(int pid, string descriptor)
     {

@@ -41,37 +41,12 @@ internal sealed class TrackedProcess : IDisposable
             return;
         }
 
-        using PagemapScan scan = new(Identity.Pid);
-        using MappingCursor cursor = new(Identity.Pid);
-        ulong unknownUntil = 0;
-        ulong at = 0;
-        while (cursor.From(at) is { } mapping)
+        if (!TryTakeWrittenOf(onNewMapping, onWritten))
         {
-            // Protected, a new mapping may have become one with those on either side.
-            PageRange range = PageRange.FromBounds(Math.Max(at, mapping.Range.Start), mapping.Range.EndExclusive);
-            _found.Clear();
-            if (!IsWatched(mapping))
-            {
-                at = range.EndExclusive;
-            }
-            else if (range.Start < unknownUntil)
-            {
-                // As it is now, in one piece: half a mapping under protection is two mappings to the kernel, and a program's mremap(2) over both would fail.
-                TakeAll(scan, range, onNewMapping, onWritten);
-                at = range.EndExclusive;
-            }
-            else if (scan.TryTakeWritten(range, _found))
-            {
-                _found.ForEach(onWritten);
-                at = range.EndExclusive;
-            }
-            else
-            {
-                // It is new, or the program changed its mappings meanwhile: then the scan took some of the marks before it met what is not protected. Of all of it
-                // nothing is known any more, whatever mappings it is now.
-                onNewMapping(range);
-                unknownUntil = range.EndExclusive;
-            }
+            // It executed another program: its address space is not the one that the descriptor is for. That one may even go on, with a child of vfork(2) in it.
+            _protection.Dispose();
+            _protection = _protect();
+            TryTakeWrittenOf(onNewMapping, onWritten);
         }
 
         // Whatever was open when the protection began anew is open before, or behind it.
@@ -95,32 +70,62 @@ internal sealed class TrackedProcess : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _protection.Dispose();
 
-    private void TakeAll(PagemapScan scan, PageRange range, Action<PageRange> onNewMapping, Action<PageRange> onWritten)
+    /// <summary>False when nothing of it is under protection, not even what was to be from here on.</summary>
+    private bool TryTakeWrittenOf(Action<PageRange> onNewMapping, Action<PageRange> onWritten)
     {
-        bool isProtected = TryProtect(range);
+        using PagemapScan scan = new(Identity.Pid);
+        using MappingCursor cursor = new(Identity.Pid);
+        bool any = false;
+        ulong unknownUntil = 0;
+        ulong at = 0;
+        while (cursor.From(at) is { } mapping)
+        {
+            // Protected, a new mapping may have become one with those on either side.
+            PageRange range = PageRange.FromBounds(Math.Max(at, mapping.Range.Start), mapping.Range.EndExclusive);
+            _found.Clear();
+            if (!IsWatched(mapping))
+            {
+                at = range.EndExclusive;
+            }
+            else if (range.Start < unknownUntil)
+            {
+                // As it is now, in one piece: half a mapping under protection is two mappings to the kernel, and a program's mremap(2) over both would fail.
+                any |= TryTakeAll(scan, range, onNewMapping, onWritten);
+                at = range.EndExclusive;
+            }
+            else if (scan.TryTakeWritten(range, _found))
+            {
+                _found.ForEach(onWritten);
+                any = true;
+                at = range.EndExclusive;
+            }
+            else
+            {
+                // It is new, or the program changed its mappings meanwhile: then the scan took some of the marks before it met what is not protected. Of all of it
+                // nothing is known any more, whatever mappings it is now.
+                onNewMapping(range);
+                unknownUntil = range.EndExclusive;
+            }
+        }
+
+        return any;
+    }
+
+    private bool TryTakeAll(PagemapScan scan, PageRange range, Action<PageRange> onNewMapping, Action<PageRange> onWritten)
+    {
+        bool isProtected = _protection.TryRegister(range);
         onNewMapping(range);
         _found.Clear();
-        if (isProtected && scan.TryTakeAll(range, _found))
+        if (!isProtected || !scan.TryTakeAll(range, _found))
         {
-            _found.ForEach(onWritten);
+            return false;
         }
+
+        _found.ForEach(onWritten);
+        return true;
     }
 
     private static bool IsWatched(ProcessMapping mapping) => mapping is { IsPrivateAnonymous: true, IsReadable: true };
 
     private void LookForInvisibleWrites(List<ProcessMapping> mappings) => CannotBeWatched ??= InvisibleWrites.ReasonIn(Identity.Pid, mappings);
-
-    private bool TryProtect(PageRange range)
-    {
-        Errno errno = _protection.Register(range);
-        if (errno == Errno.ESRCH)
-        {
-            // It executed another program: this is another address space.
-            _protection.Dispose();
-            _protection = _protect();
-            errno = _protection.Register(range);
-        }
-
-        return errno == Errno.None;
-    }
 }

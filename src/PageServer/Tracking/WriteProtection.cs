@@ -29,19 +29,19 @@ internal sealed unsafe class WriteProtection : IDisposable
         }
     }
 
-    /// <summary>Puts a mapping under protection. EBUSY: another userfaultfd has it; ESRCH: the address space is gone; EINVAL, ENOENT: the mapping is.</summary>
-    internal Errno Register(PageRange range)
+    /// <summary>Puts a mapping under protection. False when another userfaultfd has it, when it is gone, or when the address space is.</summary>
+    internal bool TryRegister(PageRange range)
     {
         ProbeCalls.uffdio_register register = new() { start = range.Start, len = range.ByteCount, mode = ProbeCalls.UFFDIO_REGISTER_MODE_WP };
         while (ProbeCalls.ioctl(_descriptor, ProbeCalls.UFFDIO_REGISTER, &register) < 0)
         {
-            if (LinuxException.LastErrno is var errno and not Errno.EINTR)
+            if (LinuxException.LastErrno != Errno.EINTR)
             {
-                return errno;
+                return false;
             }
         }
 
-        return Errno.None;
+        return true;
     }
 
     /// <inheritdoc/>
