@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>A container moves, and proves itself that nothing of it was lost or ran twice.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class MigrateTests
 {
     [SkippableFact]

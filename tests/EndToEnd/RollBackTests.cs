@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>Whatever goes wrong before the hand-off, the source runs on and nothing is left anywhere.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class RollBackTests : IAsyncLifetime
 {
     private Lab? _lab;
@@ -99,10 +98,7 @@ public sealed class RollBackTests : IAsyncLifetime
         {
             await using Migration migration = await StartHeldAsync(agent, heldAt);
             await migration.Process.SignalAsync("INT");
-            await Condition.WaitAsync(
-                () => Hosts["a"].TryAsync("sh", "-c", "test -L /run/postcopy/*-source/decision").GetAwaiter().GetResult().ExitCode == 0,
-                TimeSpan.FromSeconds(30),
-                "the migration to decide");
+            await Recovery.Scene.WaitUntilDecidedAsync(Hosts["a"]);
             LetGo();
             (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
             await AssertEndedByItselfAsync(agent);

@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>Hosts where cgroup v2 is all there is.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class CgroupV2Tests
 {
     [SkippableFact]
@@ -43,5 +42,7 @@ public sealed class CgroupV2Tests
         Assert.Contains("0::/postcopy-trees", await lab["b"].RunAsync("cat", $"/proc/{storm.Pid}/cgroup"), StringComparison.Ordinal);
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a", "b");
+        await (await lab["b"].StartAgentAsync()).DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 }

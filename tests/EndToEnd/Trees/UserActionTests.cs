@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>What people and their tools do while a container is being drained (docs/operations.md).</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class UserActionTests
 {
     [SkippableTheory]
@@ -96,7 +95,7 @@ public sealed class UserActionTests
     {
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
-        await lab["a"].LimitRateAsync(50);
+        await lab["a"].LimitRateAsync(16);
         Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 32);
         await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         await using (Migration migration = Migration.Start(lab, lab["a"], walker.Container.Id, agent.Endpoint, agent.TokenFile))
