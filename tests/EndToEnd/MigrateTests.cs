@@ -36,27 +36,6 @@ public sealed class MigrateTests
     }
 
     [SkippableFact]
-    public async Task A_container_moves_there_and_back()
-    {
-        Bed.RequirePostCopy();
-        await using Lab lab = await Lab.UpAsync("a", "b");
-        Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 32);
-        await using (RunningAgent agentB = await lab["b"].StartAgentAsync())
-        await using (RunningAgent agentA = await lab["a"].StartAgentAsync())
-        {
-            (await Migration.RunAsync(lab, lab["a"], walker.Container, agentB)).Expect(ExitCode.Moved, "moved");
-            await walker.WaitUntilItLivesAsync();
-            (await Migration.RunAsync(lab, lab["b"], walker.Container, agentA)).Expect(ExitCode.Moved, "moved");
-            await walker.WaitUntilItLivesAsync();
-        }
-
-        await walker.VerifyAsync();
-        walker.AssertRanOn("a", "b", "a");
-        await walker.Container.RemoveFromAsync(lab["a"]);
-        await lab.AssertNothingLeftAsync();
-    }
-
-    [SkippableFact]
     public async Task A_container_gets_another_name_and_bundle()
     {
         Bed.RequirePostCopy();

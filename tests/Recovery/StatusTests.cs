@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using PostCopy.Tests.EndToEnd;
 using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Recovery;
@@ -28,6 +29,10 @@ public sealed class StatusTests
         Assert.Equal(here.Session, there.Session);
         Assert.True(here.Pid > 0 && there.Pid > 0 && here.PagesTotal > 0 && here.PagesOwed == here.PagesTotal && here.Since > DateTimeOffset.UtcNow.AddHours(-1), $"{here}");
 
+        // CRIU would look only every 100 ms whether its own freeze has worked.
+        string[] states = [.. File.ReadLines($"{scene.Lab["a"].Root}/run/postcopy/{here.Session}-source/work/dump.log").Where(static line => line.Contains("freezer.state=", StringComparison.Ordinal))];
+        Assert.EndsWith("freezer.state=FROZEN", states[0], StringComparison.Ordinal);
+
         // A process works on it: that one is to be told.
         AssertSays(await scene.AbortAsync(here.Session), ExitCode.Usage, "another process");
         AssertSays(await scene.AbortAsync(here.Session, "--destination-is-dead"), ExitCode.Usage, "another process");
@@ -39,6 +44,7 @@ public sealed class StatusTests
         await scene.WaitUntilCancelledAsync();
         scene.LetGo();
         (await scene.Migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+        await RollBackTests.AssertEndedByItselfAsync(scene.Agent);
         await Condition.WaitAsync(async () => (await scene.StatusAsync("b")).Length == 0, Limit, "the session's end");
         Assert.Empty(await scene.StatusAsync("a"));
         Assert.Equal("no sessions", (await scene.Lab["a"].RunAsync(Repository.PostCopy, "status")).Trim());

@@ -28,13 +28,14 @@ public sealed class UserActionTests
         await VerifyOnBAsync(lab, walker);
     });
 
-    [SkippableTheory]
-    [InlineData("runc resume walker")]
-    [InlineData("runc pause walker")]
-    [InlineData("runc kill walker TERM")]
-    public Task What_is_done_to_the_frozen_copy_does_not_wake_it(string command) => WhileDrainingAsync(async (lab, walker, migration, _) =>
+    [SkippableFact]
+    public Task What_is_done_to_the_frozen_copy_does_not_wake_it() => WhileDrainingAsync(async (lab, walker, migration, _) =>
     {
-        await lab["a"].TryAsync("sh", "-c", command);
+        foreach (string verb in (string[])["resume", "pause", "resume", "kill"])
+        {
+            await lab["a"].TryAsync("runc", verb, "walker");
+        }
+
         await DrainAsync(lab, migration);
         await VerifyOnBAsync(lab, walker);
     });
