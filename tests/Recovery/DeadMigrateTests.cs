@@ -72,7 +72,8 @@ public sealed class DeadMigrateTests
             Assert.True(aborted.ExitCode == ExitCode.RolledBack, $"{aborted}");
         }
 
-        await scene.ExpectRolledBackAsync();
+        // A session that had no state yet is not listed; the container's next attempt puts its directory away.
+        await scene.ExpectRolledBackAsync(exceptHere: heldAt == "pre-dump" ? "session " : null);
     }
 
     /// <summary>Progress, report and errors cannot be written, as where the log's file system is full: that says nothing about where the container may run.</summary>
@@ -122,8 +123,8 @@ public sealed class DeadMigrateTests
         await scene.Walker.WaitUntilItLivesAsync();
         await scene.UnlimitRateAsync();
         await Condition.WaitAsync(
-            async () => await scene.Lab["a"].SignalAsync("0", "runc checkpoint") == 0, TimeSpan.FromSeconds(20), "the roll-back to end");
-        await Condition.WaitAsync(async () => await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]) is null, TimeSpan.FromSeconds(20), "the agent to give up");
+            async () => await scene.Lab["a"].SignalAsync("0", "runc checkpoint") == 0, TimeSpan.FromSeconds(60), "the roll-back to end");
+        await Condition.WaitAsync(async () => await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]) is null, TimeSpan.FromSeconds(60), "the agent to give up");
         scene.StartMigration();
         await scene.ExpectMovedAsync();
     }
