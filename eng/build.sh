@@ -64,6 +64,8 @@ main() {
 
   command -v dotnet >/dev/null || die "no dotnet on PATH: install the .NET SDK named in global.json"
   mkdir -p "$WORK"
+  # Whoever is ended between the program and its stamp must not be believed.
+  rm -f "$STAMP"
   if can_link && publish native; then
     # Debugging symbols, and XML documentation of the libraries, are no part of a program.
     find "$WORK/native" -mindepth 1 ! -name postcopy ! -name '*.so' -delete

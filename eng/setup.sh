@@ -81,7 +81,8 @@ missing_packages() {
   { have redis-cli && have redis-benchmark; } || echo redis-tools
   have gcc || echo gcc
   { have gcc && has_static_libc; } || echo libc6-dev
-  { have unshare && have nsenter && have setsid && have mount; } || echo util-linux
+  { have unshare && have nsenter && have setsid; } || echo util-linux
+  have mount || echo mount
   { have ps && have pgrep; } || echo procps
 }
 
@@ -509,7 +510,7 @@ install_private_criu() {
     { log_tail; die "CRIU in $root would load libraries of the system, or misses some. Log: $LOG"; }
   [[ -n $(criu_version "$criu") ]] || die "CRIU $version in $root does not start"
 
-  ln -s "../lib/${root##*/}/usr/sbin/criu" "$PREFIX/bin/criu.new"
+  ln -sfn "../lib/${root##*/}/usr/sbin/criu" "$PREFIX/bin/criu.new"
   mv -fT "$PREFIX/bin/criu.new" "$PREFIX/bin/criu"
   UNFINISHED=''
   find "$PREFIX/lib" -mindepth 1 -maxdepth 1 -name 'criu-*' ! -name "${root##*/}" -exec rm -rf {} +

@@ -298,7 +298,7 @@ run() {
     child=$!
     for signal in INT TERM HUP QUIT USR1 USR2; do
         # shellcheck disable=SC2064     # the values of now are meant
-        trap "kill -$signal \$(cat /proc/$child/task/$child/children 2>/dev/null || echo $child) 2>/dev/null || true" "$signal"
+        trap "pass_on $signal $child" "$signal"
     done
     # A signal interrupts wait; the child may live on.
     while :; do
@@ -307,6 +307,14 @@ run() {
         if ! kill -0 "$child" 2>/dev/null; then break; fi
     done
     exit "$code"
+}
+
+# To the command; to the shell while that has not started it yet.
+pass_on() { # SIGNAL SHELL
+    local command=''
+    { read -r -d '' command <"/proc/$2/task/$2/children"; } 2>/dev/null || true
+    # shellcheck disable=SC2086     # each of them
+    kill "-$1" ${command:-$2} 2>/dev/null || true
 }
 
 # ------------------------------------------------------------- containers' networks

@@ -3,13 +3,15 @@ using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Architecture;
 
-/// <summary>The tests that docs/operations.md names exist: what it says is what is tried.</summary>
+/// <summary>The tests that the documents name exist: what they say is what is tried.</summary>
 public sealed partial class NamedTestsTests
 {
-    [Fact]
-    public void Every_test_that_is_named_exists()
+    [Theory]
+    [InlineData("operations.md")]
+    [InlineData("GUARANTEES.md")]
+    public void Every_test_that_is_named_exists(string document)
     {
-        string text = File.ReadAllText($"{Repository.Root}/docs/operations.md");
+        string text = File.ReadAllText($"{Repository.Root}/docs/{document}");
         Dictionary<string, Type> classes = typeof(NamedTestsTests).Assembly.GetTypes().Where(static type => type.IsPublic && type.Name.EndsWith("Tests", StringComparison.Ordinal)).ToDictionary(static type => type.Name);
         (string Class, string Method)[] named = [.. Name().Matches(text).Select(static match => (match.Groups["class"].Value, match.Groups["method"].Value))];
         Assert.True(named.Length > 20, "the names are not found any more");

@@ -3,6 +3,7 @@ using System.Text;
 using PostCopy.Check;
 using PostCopy.Linux;
 using PostCopy.Tests.Linux;
+using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Check;
 
@@ -59,7 +60,7 @@ public sealed class HostCheckTests : IDisposable
         .. Directory.GetDirectories("/run", $".postcopy-check-{Environment.ProcessId}-*"),
         .. Directory.GetDirectories("/sys/fs/cgroup").Append("/sys/fs/cgroup")
             .SelectMany(cgroup => Directory.GetDirectories(cgroup, $"postcopy-check-{Environment.ProcessId}-*")),
-        .. Processes.CommandLines().Where(cmdline => cmdline.EndsWith($"sleep\0{ThrowAwayProcess.LifetimeSeconds}\0", StringComparison.Ordinal)),
+        .. Processes.CommandLinesOfChildren().Where(cmdline => cmdline.EndsWith($"sleep\0{ThrowAwayProcess.LifetimeSeconds}\0", StringComparison.Ordinal)),
     ];
 
     [Fact]

@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>What must never happen: a failure that the source takes for success, or a missing page that reads as zeroes.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed partial class DeathTests
 {
     /// <summary>Large enough that the drain is not over before the daemon is stopped.</summary>

@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>Runs every block of docs/for-criu-users.md and docs/for-runc-users.md as it is printed.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed partial class DocumentedCommandsTests
 {
     private const int DocumentedPort = 27;

@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>Lazy restores of a plain dump's images: from the disk, and from a page server to several hosts at once.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class ImagesTests
 {
     [SkippableFact]

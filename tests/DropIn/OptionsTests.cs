@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>CRIU's options and configuration files, in the ways that users write them.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class OptionsTests
 {
     [SkippableFact]

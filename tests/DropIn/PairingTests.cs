@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>Each of our two halves with each of CRIU's, under criu and under runc; the program checks every byte of its memory.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class PairingTests
 {
     [SkippableTheory]

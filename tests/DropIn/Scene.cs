@@ -23,9 +23,6 @@ internal sealed class Scene : IAsyncDisposable
     internal const int Port = 7028;
     internal static readonly TimeSpan Limit = TimeSpan.FromSeconds(90);
 
-    private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
-    private readonly string _pipeMaxSize = File.ReadAllText(PipeMaxSize);
-
     private readonly SceneProgram? _program;
     private readonly Kind _kind;
     private readonly int _pid;
@@ -39,8 +36,7 @@ internal sealed class Scene : IAsyncDisposable
         Directory.CreateDirectory(Images);
         Directory.CreateDirectory(DumpWork);
         Directory.CreateDirectory(RestoreWork);
-        // CRIU's page server needs pipes of 4 MiB; root without CAP_SYS_RESOURCE gets them only when this allows it.
-        File.WriteAllText(PipeMaxSize, "4194304");
+        PipeSize.Allow();
     }
 
     internal Lab Lab { get; }
@@ -154,11 +150,7 @@ internal sealed class Scene : IAsyncDisposable
         return directory;
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        await File.WriteAllTextAsync(PipeMaxSize, _pipeMaxSize);
-        await Lab.DisposeAsync();
-    }
+    public ValueTask DisposeAsync() => Lab.DisposeAsync();
 }
 
 /// <summary>A command that says on descriptor 3 with a zero byte that it is ready.</summary>

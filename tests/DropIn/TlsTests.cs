@@ -1,12 +1,10 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
-using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.DropIn;
 
 /// <summary>CRIU's TLS, with certificates on both sides, against CRIU's own.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class TlsTests
 {
     [SkippableTheory]

@@ -7,7 +7,6 @@ namespace PostCopy.Tests.DropIn;
 /// Trees that go on doing everything to their memory while it arrives through <c>postcopy lazy-pages</c>, restored by stock <c>criu restore</c>.
 /// The link is slow, so that most of it happens in the drain. POSTCOPY_STORM_SEED repeats a run's decisions.
 /// </summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class WorkingTreesTests(Xunit.Abstractions.ITestOutputHelper output)
 {
     private const int MegabitsPerSecond = 400;

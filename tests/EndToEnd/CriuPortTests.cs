@@ -3,11 +3,10 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>CRIU's own page server gives memory to whoever connects, and ends the container on a word: nobody must ever reach it.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class CriuPortTests
 {
     [SkippableFact]
-    public async Task Nobody_reaches_CRIUs_port_in_migrations_and_roll_backs()
+    public async Task Nobody_reaches_CRIUs_port_in_a_roll_back_and_a_migration()
     {
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
@@ -21,12 +20,8 @@ public sealed class CriuPortTests
             await control.WaitForOutputAsync(static command => command.Output.Contains("ready", StringComparison.Ordinal), TimeSpan.FromSeconds(10));
             await using (RunningAgent agent = await lab["b"].StartAgentAsync())
             {
-                for (int round = 0; round < 3; round++)
-                {
-                    (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--bundle", broken)).Expect(ExitCode.RolledBack, "rolled-back");
-                    await walker.WaitUntilItLivesAsync();
-                }
-
+                (await Migration.RunAsync(lab, lab["a"], walker.Container, agent, "--bundle", broken)).Expect(ExitCode.RolledBack, "rolled-back");
+                await walker.WaitUntilItLivesAsync();
                 (await Migration.RunAsync(lab, lab["a"], walker.Container, agent)).Expect(ExitCode.Moved, "moved");
             }
 

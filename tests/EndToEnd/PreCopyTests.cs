@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>Memory is copied while the container runs, and behind the freeze what is still true of it is put in place on the destination.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class PreCopyTests
 {
     [SkippableTheory]
@@ -48,7 +47,7 @@ public sealed class PreCopyTests
         await using Lab lab = await Lab.UpAsync("a", "b");
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
         Storm storm = await Storm.StartAsync(lab, lab["a"], (ulong)Random.Shared.NextInt64(), workers);
-        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--pre-copy", "--max-pre-copy", "5")).Expect(ExitCode.Moved, "moved");
+        MigrationReport report = (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--pre-copy", "--max-pre-copy", "2")).Expect(ExitCode.Moved, "moved");
         Assert.Empty(report.Errors);
         Assert.True(report.Pages.Staged > 0, "nothing was there at the freeze");
         // Who has a seccomp filter is left out.
@@ -83,7 +82,7 @@ public sealed class PreCopyTests
     public async Task A_writer_faster_than_the_link_moves_all_the_same()
     {
         MigrationReport report = await MoveWalkerAsync(16, threads: 4, agentOptions: [], "--max-rate", "4", "--max-pre-copy", "30");
-        Assert.NotEqual("little-left", report.PreCopy!.Ended);
+        Assert.Contains(report.PreCopy!.Ended, (string[])["only-hot-left", "no-progress", "max-rounds", "max-time"]);
     }
 
     [SkippableFact]
@@ -112,7 +111,7 @@ public sealed class PreCopyTests
         await scene.WaitForPhaseAsync("memory follows");
         await scene.KillAgentAsync();
         await scene.RestartAgentAsync();
-        await scene.ExpectMovedAsync();
+        Assert.True((await scene.ExpectMovedAsync()).Pages.Staged > 0, "nothing was kept, so nothing died with the agent");
     }
 
     /// <summary>The container runs on, and nothing of the watch is left in it.</summary>

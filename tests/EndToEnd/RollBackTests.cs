@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>Whatever goes wrong before the hand-off, the source runs on and nothing is left anywhere.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class RollBackTests : IAsyncLifetime
 {
     private Lab? _lab;
@@ -89,20 +88,16 @@ public sealed class RollBackTests : IAsyncLifetime
         await AssertRestoreFailsAsync(bundle, "walker-missing");
     }
 
-    [SkippableTheory]
-    [InlineData("pre-dump")]
-    [InlineData("pre-restore")]
-    public async Task The_user_changes_his_mind(string heldAt)
+    /// <summary>While CRIU restores: <see cref="Recovery.StatusTests"/>.</summary>
+    [SkippableFact]
+    public async Task The_user_changes_his_mind_before_the_dump()
     {
         await StartAsync();
         await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
         {
-            await using Migration migration = await StartHeldAsync(agent, heldAt);
+            await using Migration migration = await StartHeldAsync(agent, "pre-dump");
             await migration.Process.SignalAsync("INT");
-            await Condition.WaitAsync(
-                () => Hosts["a"].TryAsync("sh", "-c", "test -L /run/postcopy/*-source/decision").GetAwaiter().GetResult().ExitCode == 0,
-                TimeSpan.FromSeconds(30),
-                "the migration to decide");
+            await Recovery.Scene.WaitUntilDecidedAsync(Hosts["a"]);
             LetGo();
             (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
             await AssertEndedByItselfAsync(agent);
@@ -116,24 +111,6 @@ public sealed class RollBackTests : IAsyncLifetime
     {
         await agent.Process.WaitForOutputAsync(static command => command.Error.Contains("was not taken", StringComparison.Ordinal), TimeSpan.FromSeconds(60));
         Assert.DoesNotContain("did not end within", agent.Process.Error, StringComparison.Ordinal);
-    }
-
-    /// <summary>CRIU would look only every 100 ms whether its own freeze has worked.</summary>
-    [SkippableFact]
-    public async Task CRIU_finds_the_container_frozen_and_it_runs_on_afterwards()
-    {
-        await StartAsync();
-        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
-        {
-            await using Migration migration = await StartHeldAsync(agent, "pre-restore");
-            string states = await Hosts["a"].RunAsync("sh", "-c", "grep -o 'freezer.state=.*' /run/postcopy/*-source/work/dump.log");
-            Assert.Equal("freezer.state=FROZEN", states.Split('\n')[0]);
-            await migration.Process.SignalAsync("INT");
-            LetGo();
-            (await migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
-        }
-
-        await AssertUnharmedAsync();
     }
 
     /// <summary>CRIU outlives it, and leaves the container as frozen as it found it.</summary>
@@ -170,7 +147,6 @@ public sealed class RollBackTests : IAsyncLifetime
         await (await Hosts["b"].StartAgentAsync()).DisposeAsync();
         await AssertUnharmedAsync();
     }
-
 
     private async Task StartAsync(string network = "host")
     {

@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>docs/security.md, followed to the letter on two hosts that have nothing but the program.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed partial class SecurityPageTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
@@ -68,6 +67,12 @@ public sealed partial class SecurityPageTests
         await walker.VerifyAsync();
         walker.AssertRanOn("a", "b");
         await walker.Container.RemoveFromAsync(lab["b"]);
+        foreach (string name in (string[])["a", "b"])
+        {
+            await lab[name].RunAsync("umount", "/etc");
+        }
+
+        await lab.AssertNothingLeftAsync();
     }
 
     /// <summary>An scp command as two: from the one host into the shared directory, and from there into the other.</summary>

@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>Proves the bed: what runc and CRIU can do alone works between its hosts.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class StockBaselineTests
 {
     [SkippableFact]
@@ -38,7 +37,8 @@ public sealed class StockBaselineTests
         Bed.Require();
         await using Lab lab = await Lab.UpAsync("a", "b");
         await using RunningCommand onA = lab["a"].Start("sleep", "4711");
-        await Condition.WaitAsync(() => !onA.HasExited, TimeSpan.FromSeconds(5), "sleep to run");
+        await Condition.WaitAsync(
+            async () => (await lab["a"].RunAsync("ps", "ax")).Contains("sleep 4711", StringComparison.Ordinal), TimeSpan.FromSeconds(20), "sleep to run, and to be seen where it does");
 
         Assert.DoesNotContain("4711", await lab["b"].RunAsync("ps", "ax"), StringComparison.Ordinal);
         Assert.NotEqual(await lab["a"].RunAsync("hostname"), await lab["b"].RunAsync("hostname"));

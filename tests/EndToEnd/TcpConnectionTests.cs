@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd;
 
 /// <summary>An established connection outlives the move when its address moves along.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class TcpConnectionTests
 {
     private const string ServiceAddress = "10.77.0.100";

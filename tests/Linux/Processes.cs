@@ -4,20 +4,24 @@ namespace PostCopy.Tests.Linux;
 internal static class Processes
 {
     /// <summary>The command lines, their arguments ended by NULs.</summary>
-    internal static IEnumerable<string> CommandLines()
+    internal static IEnumerable<string> CommandLines() => CommandLines(Directory.GetDirectories("/proc").Select(static path => Path.GetFileName(path)));
+
+    /// <summary>Those of this process's children alone: other test runs start the same programs.</summary>
+    internal static IEnumerable<string> CommandLinesOfChildren() =>
+        CommandLines(Directory.GetDirectories("/proc/self/task").SelectMany(static thread => Read($"{thread}/children").Split(' ')));
+
+    private static IEnumerable<string> CommandLines(IEnumerable<string> names) =>
+        names.Where(static name => int.TryParse(name, out _)).Select(static pid => Read($"/proc/{pid}/cmdline")).Where(static cmdline => cmdline.Length > 0);
+
+    private static string Read(string path)
     {
-        foreach (string directory in Directory.GetDirectories("/proc").Where(path => int.TryParse(Path.GetFileName(path), out _)))
+        try
         {
-            string cmdline;
-            try
-            {
-                cmdline = File.ReadAllText(Path.Combine(directory, "cmdline"));
-            }
-            catch (IOException)
-            {
-                continue; // ended in the meantime
-            }
-            yield return cmdline;
+            return File.ReadAllText(path);
+        }
+        catch (IOException)
+        {
+            return ""; // ended in the meantime
         }
     }
 }

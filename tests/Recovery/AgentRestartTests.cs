@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>The agent is stopped or restarted, as service managers do, while containers are owed pages.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class AgentRestartTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -74,8 +73,8 @@ public sealed class AgentRestartTests
         await using (Migration migration = Migration.Start(scene.Lab, scene.Lab["a"], second.Container.Id, scene.Agent.Endpoint, scene.Agent.TokenFile))
         {
             await migration.WaitUntilItDrainsAsync();
-            Assert.All(await scene.StatusAsync("b"), static session => Assert.Equal("running", session.GetProperty("state").GetString()));
-            Assert.Equal(2, (await scene.StatusAsync("b")).Length);
+            await Condition.WaitAsync(
+                async () => (await scene.StatusAsync("b")).Count(static session => session.GetProperty("state").GetString() == "running") == 2, Limit, "both to run there");
             await scene.KillAgentAsync();
             await scene.RestartAgentAsync();
             await scene.UnlimitRateAsync();

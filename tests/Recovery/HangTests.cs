@@ -13,7 +13,7 @@ public sealed class HangTests
     public async Task CRIU_on_the_source()
     {
         await using Scene scene = await Scene.StartAsync();
-        int criu = await scene.StartHeldAsync("pre-dump", "--step-deadline", "2");
+        int criu = await scene.StartHeldAsync("pre-dump", "--step-deadline", "5");
         await SignalAsync(scene.Lab["a"], "STOP", criu);
         scene.LetGo();
         await scene.WaitUntilCancelledAsync();
@@ -26,7 +26,7 @@ public sealed class HangTests
     public async Task Runc_on_the_source()
     {
         await using Scene scene = await Scene.StartAsync();
-        await scene.StartHeldAsync("pre-dump", "--step-deadline", "2");
+        await scene.StartHeldAsync("pre-dump", "--step-deadline", "5");
         Assert.Equal(1, await scene.Lab["a"].SignalAsync("STOP", "runc.*checkpoint"));
         scene.LetGo();
         await scene.WaitUntilCancelledAsync();
@@ -39,7 +39,7 @@ public sealed class HangTests
     public async Task CRIU_on_the_destination()
     {
         await using Scene scene = await Scene.StartAsync();
-        int criu = await scene.StartHeldAsync("pre-restore", "--step-deadline", "2");
+        int criu = await scene.StartHeldAsync("pre-restore", "--step-deadline", "5");
         await SignalAsync(scene.Lab["b"], "STOP", criu);
         scene.LetGo();
         await ExpectLateAsync(scene);
@@ -51,7 +51,7 @@ public sealed class HangTests
     public async Task Runc_on_the_destination(string step)
     {
         await using Scene scene = await Scene.StartAsync();
-        await scene.StartHeldAsync(step, "--step-deadline", "2");
+        await scene.StartHeldAsync(step, "--step-deadline", "5");
         Assert.Equal(1, await scene.Lab["b"].SignalAsync("STOP", "runc.*restore"));
         scene.LetGo();
         await ExpectLateAsync(scene);
@@ -60,8 +60,8 @@ public sealed class HangTests
     private static async Task ExpectLateAsync(Scene scene)
     {
         MigrationReport report = (await scene.Migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
-        Assert.Contains(report.Errors, static error => error.Contains("took longer than 2 s", StringComparison.Ordinal));
-        await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, TimeSpan.FromSeconds(60), "the destination to put its copy away");
+        Assert.Contains(report.Errors, static error => error.Contains("took longer than 5 s", StringComparison.Ordinal));
+        await Condition.WaitAsync(async () => (await scene.StatusAsync("b")).Length == 0, TimeSpan.FromSeconds(60), "the destination to put its copy away");
         await scene.ExpectRolledBackAsync();
     }
 

@@ -7,7 +7,6 @@ namespace PostCopy.Tests.Recovery;
 /// The agent dies in the few milliseconds between the source's yes and the copy's first instruction. CRIU goes on without it; nothing may roll back, and the
 /// next agent serves on, whether it comes before or after CRIU has let the tasks go.
 /// </summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class LettingGoTests
 {
     [SkippableTheory]
@@ -27,7 +26,7 @@ public sealed class LettingGoTests
         await using Scene scene = await StartHeldAsync("post-restore");
         scene.LetGo();
         await Condition.WaitAsync(
-            () => scene.Lab["b"].TryAsync("pgrep", "-f", "runc.*restore").GetAwaiter().GetResult().ExitCode != 0, TimeSpan.FromSeconds(30), "runc to end");
+            async () => await scene.Lab["b"].SignalAsync("0", "runc.*restore") == 0, TimeSpan.FromSeconds(30), "runc to end");
         await scene.RestartAgentAsync();
         await scene.ExpectMovedAsync();
     }
@@ -64,7 +63,7 @@ public sealed class LettingGoTests
     public async Task CRIU_fails_and_does_not_end()
     {
         await using Scene scene = await Scene.StartAsync();
-        await scene.LimitRateAsync(8);
+        await scene.LimitRateAsync(4);
         await scene.StartHeldAsync("post-restore");
         Assert.Equal(1, await scene.Lab["b"].SignalAsync("KILL", "postcopy keeper"));
         await scene.Agent.Process.WaitForOutputAsync(static agent => agent.Error.Contains("another one holds its 1 userfaultfds", StringComparison.Ordinal), TimeSpan.FromSeconds(20));
@@ -78,7 +77,7 @@ public sealed class LettingGoTests
     private static async Task<Scene> StartHeldAsync(string step)
     {
         Scene scene = await Scene.StartAsync();
-        await scene.LimitRateAsync(8);
+        await scene.LimitRateAsync(4);
         await scene.StartHeldAsync(step);
         await scene.KillAgentAsync();
         return scene;

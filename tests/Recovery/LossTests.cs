@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>The source is lost for good: what it took along is said, and what becomes of the tasks is a choice. Zeroes are none.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class LossTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
@@ -81,8 +80,10 @@ public sealed class LossTests
         await scene.DrainSlowlyAsync();
         string session = Assert.Single(await scene.StatusAsync("a")).GetProperty("session").GetString()!;
         await scene.KillMigrateAsync();
-        if (!await TryKillFrozenCopyAsync(scene, looks: 60))
+        if (!await TryKillFrozenCopyAsync(scene, looks: 20))
         {
+            // It would wait for the source when it is asked to stop.
+            await scene.KillAgentAsync();
             return false;
         }
 
@@ -114,8 +115,8 @@ public sealed class LossTests
     /// <summary>The program on the destination ended of what was lost; the session ends by itself, since nobody will come to hear of it.</summary>
     private static async Task ExpectGoneAsync(Scene scene)
     {
-        await Condition.WaitAsync(() => scene.Walker.Container.StatusOnAsync(scene.Lab["b"]).GetAwaiter().GetResult() == "stopped", Limit, "the container's end");
-        await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session's end");
+        await Condition.WaitAsync(async () => await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]) == "stopped", Limit, "the container's end");
+        await Condition.WaitAsync(async () => (await scene.StatusAsync("b")).Length == 0, Limit, "the session's end");
         Assert.Contains("is lost, and with it pages", scene.Agent.Process.Error, StringComparison.Ordinal);
         scene.Walker.AssertNothingBadWasSeen();
         await scene.Walker.Container.RemoveFromAsync(scene.Lab["b"]);
@@ -125,15 +126,15 @@ public sealed class LossTests
     private static async Task ExpectDeadAsync(Scene scene, string choice)
     {
         // The program touches all of its memory: sooner or later the missing part, which ends it.
-        await Condition.WaitAsync(() => scene.Walker.Container.StatusOnAsync(scene.Lab["b"]).GetAwaiter().GetResult() == "stopped", Limit, "the container's end");
+        await Condition.WaitAsync(async () => await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]) == "stopped", Limit, "the container's end");
         string said = scene.Agent.Process.Error;
         Assert.True(said.Contains("is lost, and with it pages", StringComparison.Ordinal) && said.Contains(choice == "kill" ? "killed" : "SIGBUS", StringComparison.Ordinal), said);
         scene.Walker.AssertNothingBadWasSeen();
         JsonElement session = default;
         await Condition.WaitAsync(
-            () => (session = Assert.Single(scene.StatusAsync("b").GetAwaiter().GetResult())).GetProperty("state").GetString() == "complete", Limit, "nothing to be owed any more");
+            async () => (session = Assert.Single(await scene.StatusAsync("b"))).GetProperty("state").GetString() == "complete", Limit, "nothing to be owed any more");
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session.GetProperty("session").GetString()!);
-        await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session to be put away");
+        await Condition.WaitAsync(async () => (await scene.StatusAsync("b")).Length == 0, Limit, "the session to be put away");
         await scene.Walker.Container.RemoveFromAsync(scene.Lab["b"]);
         await scene.Lab["b"].AssertNothingLeftAsync(except: "process ");
     }

@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>A host has no room: for the state of a session, or for the container's memory.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class NoRoomTests
 {
     private const string StateDirectory = "/run/postcopy";
@@ -64,7 +63,7 @@ public sealed class NoRoomTests
             """);
         await scene.UnlimitRateAsync();
         (await scene.Migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
-        await Condition.WaitAsync(() => scene.Walker.Container.StatusOnAsync(scene.Lab["b"]).GetAwaiter().GetResult() == "stopped", TimeSpan.FromSeconds(30), "the container's end");
+        await Condition.WaitAsync(async () => await scene.Walker.Container.StatusOnAsync(scene.Lab["b"]) == "stopped", TimeSpan.FromSeconds(30), "the container's end");
         Assert.Null(await scene.Walker.Container.StatusOnAsync(scene.Lab["a"]));
         scene.Walker.AssertNothingBadWasSeen();
         scene.Walker.AssertRanOn("a", "b");

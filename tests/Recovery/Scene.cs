@@ -47,7 +47,7 @@ internal sealed class Scene : IAsyncDisposable
         }
     }
 
-    /// <summary>Limits what host a can send, so that the drain takes some seconds.</summary>
+    /// <summary>Limits what host a can send, so that the drain takes longer than what is to happen in it.</summary>
     public Task LimitRateAsync(int mebibytesPerSecond) =>
         Lab["a"].RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", $"{mebibytesPerSecond * 8}mbit", "burst", "64kb", "latency", "50ms");
 
@@ -59,7 +59,7 @@ internal sealed class Scene : IAsyncDisposable
     /// <summary>Starts the migration and returns when the container runs on b and is owed most of its memory.</summary>
     public async Task DrainSlowlyAsync(params string[] options)
     {
-        await LimitRateAsync(8);
+        await LimitRateAsync(2);
         StartMigration(options);
         await WaitForPhaseAsync("memory follows");
     }
@@ -80,8 +80,10 @@ internal sealed class Scene : IAsyncDisposable
     public void LetGo() => File.WriteAllText($"{Lab.Shared}/go", "");
 
     /// <summary>Waits until the source has decided that the container stays.</summary>
-    public Task WaitUntilCancelledAsync() => Condition.WaitAsync(
-        () => Lab["a"].TryAsync("sh", "-c", "test -L /run/postcopy/*-source/decision").GetAwaiter().GetResult().ExitCode == 0, Limit, "the migration to be given up");
+    public Task WaitUntilCancelledAsync() => WaitUntilDecidedAsync(Lab["a"]);
+
+    public static Task WaitUntilDecidedAsync(LabHost source) => Condition.WaitAsync(
+        () => Directory.GetDirectories($"{source.Root}/run/postcopy", "*-source").Any(static session => new FileInfo($"{session}/decision").LinkTarget is not null), Limit, "the migration to be given up");
 
     public Task WaitForPhaseAsync(string phase) =>
         Migration.Process.WaitForOutputAsync(command => command.Error.Contains(phase, StringComparison.Ordinal), Limit);
@@ -142,11 +144,12 @@ internal sealed class Scene : IAsyncDisposable
     }
 
     /// <summary>The migration ends well, and the container proves that nothing of it was lost.</summary>
-    public async Task ExpectMovedAsync()
+    public async Task<MigrationReport> ExpectMovedAsync()
     {
         await UnlimitRateAsync();
-        (await Migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
+        MigrationReport report = (await Migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
         await ExpectWholeOnDestinationAsync();
+        return report;
     }
 
     public async Task ExpectWholeOnDestinationAsync()
@@ -161,8 +164,8 @@ internal sealed class Scene : IAsyncDisposable
         await Lab.AssertNothingLeftAsync();
     }
 
-    /// <summary>The container runs where it was, and nothing of the attempt is left.</summary>
-    public async Task ExpectRolledBackAsync()
+    /// <summary>The container runs where it was, and nothing of the attempt is left but what begins with <paramref name="exceptHere"/>.</summary>
+    public async Task ExpectRolledBackAsync(string? exceptHere = null)
     {
         await UnlimitRateAsync();
         await Walker.WaitUntilItLivesAsync();
@@ -173,7 +176,8 @@ internal sealed class Scene : IAsyncDisposable
         Assert.Null(await Walker.Container.StatusOnAsync(Lab["b"]));
         await Agent.DisposeAsync();
         await Walker.Container.RemoveFromAsync(Lab["a"]);
-        await Lab.AssertNothingLeftAsync();
+        await Lab["a"].AssertNothingLeftAsync(exceptHere);
+        await Lab["b"].AssertNothingLeftAsync();
     }
 
     public async ValueTask DisposeAsync()

@@ -1,11 +1,11 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using PostCopy.Tests.EndToEnd;
 using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>What <c>postcopy status</c> says, and what <c>postcopy abort</c> does, in each state.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class StatusTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -29,6 +29,10 @@ public sealed class StatusTests
         Assert.Equal(here.Session, there.Session);
         Assert.True(here.Pid > 0 && there.Pid > 0 && here.PagesTotal > 0 && here.PagesOwed == here.PagesTotal && here.Since > DateTimeOffset.UtcNow.AddHours(-1), $"{here}");
 
+        // CRIU would look only every 100 ms whether its own freeze has worked.
+        string[] states = [.. File.ReadLines($"{scene.Lab["a"].Root}/run/postcopy/{here.Session}-source/work/dump.log").Where(static line => line.Contains("freezer.state=", StringComparison.Ordinal))];
+        Assert.EndsWith("freezer.state=FROZEN", states[0], StringComparison.Ordinal);
+
         // A process works on it: that one is to be told.
         AssertSays(await scene.AbortAsync(here.Session), ExitCode.Usage, "another process");
         AssertSays(await scene.AbortAsync(here.Session, "--destination-is-dead"), ExitCode.Usage, "another process");
@@ -40,7 +44,8 @@ public sealed class StatusTests
         await scene.WaitUntilCancelledAsync();
         scene.LetGo();
         (await scene.Migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
-        await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session's end");
+        await RollBackTests.AssertEndedByItselfAsync(scene.Agent);
+        await Condition.WaitAsync(async () => (await scene.StatusAsync("b")).Length == 0, Limit, "the session's end");
         Assert.Empty(await scene.StatusAsync("a"));
         Assert.Equal("no sessions", (await scene.Lab["a"].RunAsync(Repository.PostCopy, "status")).Trim());
         await scene.ExpectRolledBackAsync();
@@ -63,7 +68,7 @@ public sealed class StatusTests
         await scene.KillMigrateAsync();
         AssertSays(await scene.AbortAsync(here.Session), ExitCode.HandedOff, "--resume");
         await scene.Lab["b"].MendAsync();
-        await Condition.WaitAsync(() => SingleAsync(scene, "b").GetAwaiter().GetResult().WaitsFor.Contains("its source", StringComparison.Ordinal), Limit, "the destination to miss its source");
+        await Condition.WaitAsync(async () => (await SingleAsync(scene, "b")).WaitsFor.Contains("its source", StringComparison.Ordinal), Limit, "the destination to miss its source");
 
         await scene.KillAgentAsync();
         Status there = await SingleAsync(scene, "b");
@@ -82,11 +87,11 @@ public sealed class StatusTests
         string session = (await SingleAsync(scene, "a")).Session;
         await scene.KillMigrateAsync();
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session, "--source-is-dead", "poison");
-        await Condition.WaitAsync(() => SingleAsync(scene, "b").GetAwaiter().GetResult().State == "complete", Limit, "the destination to be complete");
+        await Condition.WaitAsync(async () => (await SingleAsync(scene, "b")).State == "complete", Limit, "the destination to be complete");
         Status there = await SingleAsync(scene, "b");
         Assert.Contains("its source to hear", there.WaitsFor, StringComparison.Ordinal);
         AssertSays(await AbortThereAsync(scene, session), 0, "forget");
-        await Condition.WaitAsync(() => scene.StatusAsync("b").GetAwaiter().GetResult().Length == 0, Limit, "the session to be put away");
+        await Condition.WaitAsync(async () => (await scene.StatusAsync("b")).Length == 0, Limit, "the session to be put away");
 
         // Its source was not dead after all. It hears that nobody knows the session, and does not resume what may have run.
         await scene.ResumeAsync(session);

@@ -6,7 +6,6 @@ using PostCopy.Tests.Testing;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>Every way back into a session is proved as the way in was: with certificates, names and the token, and for nobody else.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class TlsRecoveryTests : IDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);

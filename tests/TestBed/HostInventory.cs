@@ -11,12 +11,13 @@ internal sealed class HostInventory
 
     public static async Task<HostInventory> TakeAsync(LabHost host)
     {
-        string root = $"/proc/{host.Pid}/root";
+        string root = host.Root;
         string[] networks = NamesIn($"{root}/run/netns");
         HashSet<string> items =
         [
             .. NamesIn($"{root}/run/runc").Select(static id => $"container {id}"),
             .. networks.Select(static name => $"network {name}"),
+            .. Sessions($"{root}/run/postcopy").Select(static name => $"session {name}"),
             .. File.ReadLines($"/proc/{host.Pid}/mountinfo").Select(static line => $"mount {string.Join(' ', line.Split(" - ")[0].Split(' ')[3..])}"),
             .. Cgroups($"{root}/sys/fs/cgroup"),
             .. NamesIn($"{root}/proc").Where(static name => char.IsAsciiDigit(name[0])).Select(pid => Process($"{root}/proc", pid)).OfType<string>(),
@@ -39,14 +40,21 @@ internal sealed class HostInventory
     private static string[] NamesIn(string directory) =>
         Directory.Exists(directory) ? [.. Directory.EnumerateFileSystemEntries(directory).Select(static path => Path.GetFileName(path))] : [];
 
+    // Directories of sessions, and what says that memory is watched. Logs are kept.
+    private static IEnumerable<string> Sessions(string directory) =>
+        NamesIn(directory).Where(name => name is not ("logs" or "tracking") && Directory.Exists($"{directory}/{name}"))
+            .Concat(NamesIn($"{directory}/tracking").Select(static name => $"tracking/{name}"));
+
     // A stopped or frozen process would never be noticed.
     private static IEnumerable<string> Cgroups(string root)
     {
+        // Of v1, what lies at the top are hierarchies.
+        bool v2Only = File.Exists($"{root}/cgroup.procs");
         Stack<string> open = new(Directory.EnumerateDirectories(root));
         while (open.TryPop(out string? directory))
         {
             string name = directory[(root.Length + 1)..];
-            if (name.Contains('/', StringComparison.Ordinal))
+            if (v2Only || name.Contains('/', StringComparison.Ordinal))
             {
                 yield return $"cgroup {name}";
             }
@@ -80,7 +88,7 @@ internal sealed class HostInventory
     {
         // Not everybody's PATH has it.
         CommandResult result = await RunningCommand.RunAsync(
-            TimeSpan.FromSeconds(30), "sh", "-c", "PATH=$PATH:/usr/sbin:/sbin exec nsenter \"--net=$1\" -- iptables-save", "sh", network);
+            TimeSpan.FromSeconds(30), "sh", "-c", "PATH=$PATH:/usr/sbin:/sbin exec nsenter \"--net=$1\" -- sh -c 'iptables-save && nft list tables'", "sh", network);
         return result.EnsureSuccess().Output.Split('\n').Where(static line => line.Contains("criu", StringComparison.OrdinalIgnoreCase)).Select(static line => $"network-lock {line}");
     }
 

@@ -4,6 +4,7 @@ namespace PostCopy.Tests.TestBed;
 internal sealed class Lab : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
+    private static readonly Lazy<Task> Swept = new(RemoveAbandonedAsync);
     private static int _count;
     private readonly Dictionary<string, LabHost> _hosts = [];
 
@@ -26,7 +27,7 @@ internal sealed class Lab : IAsyncDisposable
 
     private static async Task<Lab> UpAsync(string[] hosts, string[] options)
     {
-        await RemoveAbandonedAsync();
+        await Swept.Value;
         Lab lab = new($"t{Environment.ProcessId}-{Interlocked.Increment(ref _count)}");
         try
         {
@@ -73,7 +74,8 @@ internal sealed class Lab : IAsyncDisposable
             string name = Path.GetFileName(path);
             if (int.TryParse(name.AsSpan(1, name.IndexOf('-', StringComparison.Ordinal) - 1), out int owner) && !Directory.Exists($"/proc/{owner}"))
             {
-                (await RunningCommand.RunAsync(Limit, Repository.LabScript("host.sh"), "down", name)).EnsureSuccess();
+                // Another run may have begun to do the same.
+                (await RunningCommand.RunAsync(Limit, "flock", "/run/postcopy-lab/.abandoned", Repository.LabScript("host.sh"), "down", name)).EnsureSuccess();
             }
         }
     }

@@ -26,6 +26,9 @@ internal sealed class LabHost
     /// <summary>Of the process that holds its namespaces, as it is seen from outside.</summary>
     public int Pid { get; }
 
+    /// <summary>Its file systems, as they can be read from outside without starting anything there.</summary>
+    public string Root => $"/proc/{Pid}/root";
+
     public static async Task<LabHost> AttachAsync(Lab lab, string name)
     {
         LabHost host = new(lab, name);

@@ -5,14 +5,14 @@ internal static class ManagedHeap
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 
+    private static readonly Lazy<Task<string[]>> Dotnet = new(static async () => await CompileDotnetAsync($"{Repository.Root}/tests/TestPrograms/Heap.cs", await OutputAsync("dotnet")));
+    private static readonly Lazy<Task<string[]>> Java = new(static async () => await CompileJavaAsync($"{Repository.Root}/tests/TestPrograms/Heap.java", await OutputAsync("java")));
+
     /// <summary>The command that runs one, less its arguments. Skips the test where the language's tools are not installed.</summary>
-    public static async Task<string[]> CommandAsync(Lab lab, string language)
-    {
-        string source = $"{Repository.Root}/tests/TestPrograms/Heap.{(language == "dotnet" ? "cs" : "java")}";
-        string output = $"{lab.Shared}/heap-{language}";
-        Directory.CreateDirectory(output);
-        return language == "dotnet" ? await CompileDotnetAsync(source, output) : await CompileJavaAsync(source, output);
-    }
+    public static Task<string[]> CommandAsync(string language) => language == "dotnet" ? Dotnet.Value : Java.Value;
+
+    // Beside the programs in C, which all hosts see.
+    private static async Task<string> OutputAsync(string language) => Directory.CreateDirectory($"{await TestPrograms.DirectoryAsync()}/heap-{language}").FullName;
 
     /// <summary>Both of its compiler and its machine.</summary>
     public static bool HasJava => new[] { "java", "javac" }.All(static program => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(directory => File.Exists(Path.Combine(directory, program))));

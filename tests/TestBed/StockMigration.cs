@@ -6,8 +6,7 @@ namespace PostCopy.Tests.TestBed;
 /// <remarks>
 /// What needs care between two hosts:
 /// <list type="bullet">
-/// <item>CRIU's page server asks for pipes of 4 MiB. Root without CAP_SYS_RESOURCE gets them only when fs.pipe-max-size allows;
-/// otherwise the first page request fails ("splice: Bad file descriptor") and the source rolls back.</item>
+/// <item>Without pipes of 4 MiB (<see cref="PipeSize"/>) the first page request fails ("splice: Bad file descriptor") and the source rolls back.</item>
 /// <item>The socket between <c>criu lazy-pages</c> and <c>criu restore</c> lies in the work directory: both get the same one.</item>
 /// <item>The status byte comes when the page server listens; end of file without it means the dump failed.</item>
 /// <item>runc has the page server listen on 0.0.0.0, whatever address is given.</item>
@@ -16,32 +15,14 @@ namespace PostCopy.Tests.TestBed;
 internal static class StockMigration
 {
     private const int PageServerPort = 7027;
-    private const long NeededPipeBytes = 4 << 20;
-    private const string PipeMaxSize = "/proc/sys/fs/pipe-max-size";
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
 
     public static async Task<StockTimes> RunAsync(
         Lab lab, Container container, LabHost from, LabHost to, string? bundleThere = null, bool tcpEstablished = false, bool ourServer = false, bool ourDaemon = false)
     {
-        string pipeMaxSize = await File.ReadAllTextAsync(PipeMaxSize);
-        if (long.Parse(pipeMaxSize, null) < NeededPipeBytes)
-        {
-            await File.WriteAllTextAsync(PipeMaxSize, $"{NeededPipeBytes}");
-        }
-
-        try
-        {
-            return await MoveAsync(lab, container, from, to, bundleThere ?? container.Bundle, tcpEstablished ? ["--tcp-established"] : [], ourServer, ourDaemon);
-        }
-        finally
-        {
-            await File.WriteAllTextAsync(PipeMaxSize, pipeMaxSize);
-        }
-    }
-
-    private static async Task<StockTimes> MoveAsync(
-        Lab lab, Container container, LabHost from, LabHost to, string bundleThere, string[] options, bool ourServer, bool ourDaemon)
-    {
+        PipeSize.Allow();
+        bundleThere ??= container.Bundle;
+        string[] options = tcpEstablished ? ["--tcp-established"] : [];
         string work = $"{lab.Shared}/stock-{Guid.NewGuid():N}";
         foreach (string name in (string[])["images", "dump", "restore"])
         {

@@ -131,13 +131,14 @@ public sealed class InjectionTests(ITestOutputHelper output)
             }
 
             killer.Join();
-            killedAtWork++;
+            killedAtWork += injector.Pid == pid ? 0 : 1;
             leftBehind += target.Userfaultfds();
             target.AssertUndisturbed();
         }
 
         await target.WaitUntilItGoesOnAsync();
         output.WriteLine($"{killedAtWork} injectors killed, {leftBehind} descriptors left by the last of them");
+        Assert.Equal(rounds, killedAtWork);
         Assert.Equal(0, target.Userfaultfds());
     }
 

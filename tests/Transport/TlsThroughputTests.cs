@@ -4,6 +4,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using PostCopy.Buffers;
+using PostCopy.Tests.TestBed;
 using PostCopy.Tests.Testing;
 using PostCopy.Transport;
 using Xunit.Abstractions;
@@ -11,6 +12,7 @@ using Xunit.Abstractions;
 namespace PostCopy.Tests.Transport;
 
 /// <summary>What a lane costs beyond TLS itself: against a bare SslStream that copies the same bytes, interleaved.</summary>
+[Collection(AloneCollection.Name)]
 public sealed class TlsThroughputTests(ITestOutputHelper output) : IDisposable
 {
     private const int WriteBytes = 1 << 20;

@@ -104,8 +104,7 @@ internal sealed class FrozenDump : IDisposable
         int root = request.RootPid;
         if (request.ContainerId is { } id)
         {
-            RuncContainer container = await new RuncCommand(root: null).FindAsync(id, cancellation).ConfigureAwait(false) ?? throw new RuncException($"runc knows no container '{id}' on this host");
-            root = container.InitPid > 0 ? container.InitPid : throw new RuncException($"the container '{id}' is {container.Status}: only a running one can be dumped");
+            root = (await new RuncCheckpoint(id, runcRoot: null).FindAsync(cancellation).ConfigureAwait(false)).InitPid;
         }
 
         FileStream taken = SubjectLock.TryTake(stateDirectory, ProcessIdentity.Of(root)) ?? throw new IOException($"{NameOf(request)} is being moved already: see postcopy status");
@@ -418,7 +417,7 @@ internal sealed class FrozenDump : IDisposable
 
     private void Reach(int root, Dictionary<Memory.ImagePid, int> tasks)
     {
-        _freezer = FreezerCgroup.Of(root);
+        _freezer = _request.ContainerId is { } id ? new RuncCheckpoint(id, runcRoot: null).Gather(_criu, root, [.. tasks.Values]) : FreezerCgroup.Of(root);
         if (tasks.Values.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
         {
             throw new IOException($"pid {string.Join(", ", strays)} of {Name} has left its cgroup {_freezer.Directory}, so it cannot be held safely");

@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>Bare process trees move through plain CRIU, and what ties one to its host is said before anything is frozen.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class BareTreeTests
 {
     /// <summary>MADV_WIPEONFORK: what the parent is still owed, a child that it forks must not get.</summary>
@@ -90,12 +89,14 @@ public sealed class BareTreeTests
         await using RunningCommand running = lab["a"].Start("sh", "-c", command);
         int pid = 0;
         await Condition.WaitAsync(
-            () => int.TryParse(lab["a"].TryAsync("pgrep", "-nxf", "sleep 300").GetAwaiter().GetResult().Output, out pid), TimeSpan.FromSeconds(20), "the program to start");
+            async () => int.TryParse((await lab["a"].TryAsync("pgrep", "-nxf", "sleep 300")).Output, out pid), TimeSpan.FromSeconds(20), "the program to start");
         await using Migration migration = Migration.StartProcess(lab, lab["a"], pid, agent);
         MigrationResult result = await migration.WaitAsync();
         result.Expect(ExitCode.Cannot, "refused");
         Assert.Contains(reason, result.Error, StringComparison.Ordinal);
         await lab["a"].RunAsync("kill", "-KILL", $"{pid}");
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     [SkippableFact]
@@ -122,6 +123,9 @@ public sealed class BareTreeTests
         Assert.True(result.Error.Contains($"pid {storm.Pid}", StringComparison.Ordinal), $"it should have named pid {storm.Pid}: {result.Command}");
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a");
+        await lab["b"].RunAsync("kill", "-KILL", $"{storm.Pid}");
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     private static async Task MoveAsync(Lab lab, Storm storm, string from, string to)

@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>Hosts where cgroup v2 is all there is.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class CgroupV2Tests
 {
     [SkippableFact]
@@ -43,6 +42,8 @@ public sealed class CgroupV2Tests
         Assert.Contains("0::/postcopy-trees", await lab["b"].RunAsync("cat", $"/proc/{storm.Pid}/cgroup"), StringComparison.Ordinal);
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a", "b");
+        await (await lab["b"].StartAgentAsync()).DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     /// <summary>One hierarchy is all there is: whoever is taken out of it has other limits, and a cgroup left empty may be removed.</summary>

@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>Containers of kinds that need something of their host.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class KindTests
 {
     private const string UserfaultfdSysctl = "/proc/sys/vm/unprivileged_userfaultfd";
@@ -47,11 +46,14 @@ public sealed class KindTests
         (await Migration.RunAsync(lab, lab["a"], storm.Container, agent, "--collapse")).Expect(ExitCode.Moved, "moved");
         await Condition.WaitAsync(() => agent.Process.Error.Contains("are in huge pages", StringComparison.Ordinal), TimeSpan.FromSeconds(60), "the agent to have joined them");
         Skip.IfNot(File.Exists("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"), "this kernel has no huge pages");
-        int joined = WithHugePages(lab["b"], "storm");
+        int joined = await WithHugePagesAsync(lab["b"], "storm");
         Assert.True(joined >= 5, $"{joined}\n{agent.Process.Error}");
         await storm.WaitForRoundsAsync(3);
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a", "b");
+        await storm.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     [SkippableFact]
@@ -60,12 +62,12 @@ public sealed class KindTests
         Bed.RequirePostCopy();
         Skip.IfNot(File.Exists("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"), "this kernel has no huge pages");
         await using Lab lab = await Lab.UpAsync("a", "b");
-        await lab["a"].LimitRateAsync(50);
+        await lab["a"].LimitRateAsync(24);
         Walker walker = await Walker.StartAsync(lab, lab["a"], mebibytes: 32, contents: "full");
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
         await using Migration migration = Migration.Start(lab, lab["a"], walker.Container.Id, agent.Endpoint, agent.TokenFile, "--collapse");
         await migration.WaitUntilItDrainsAsync();
-        await Condition.WaitAsync(() => WithHugePages(lab["b"], "walker") == 1, TimeSpan.FromSeconds(20), "a huge page");
+        await Condition.WaitAsync(async () => await WithHugePagesAsync(lab["b"], "walker") == 1, TimeSpan.FromSeconds(20), "a huge page");
         Assert.DoesNotContain("is complete", agent.Process.Error, StringComparison.Ordinal);
         await lab["a"].UnlimitRateAsync();
         (await migration.WaitAsync()).Expect(ExitCode.Moved, "moved");
@@ -90,6 +92,8 @@ public sealed class KindTests
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a", "b");
         await storm.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     [SkippableFact]
@@ -107,10 +111,12 @@ public sealed class KindTests
         await storm.FinishAsync();
         storm.Log.AssertRanOn("a", "b");
         await storm.Container.RemoveFromAsync(lab["b"]);
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     /// <summary>How many processes of a program have memory in huge pages.</summary>
-    private static int WithHugePages(LabHost host, string program) =>
-        host.RunAsync("sh", "-c", $"for pid in $(pgrep -x {program}); do grep AnonHugePages /proc/$pid/smaps_rollup; done").GetAwaiter().GetResult()
+    private static async Task<int> WithHugePagesAsync(LabHost host, string program) =>
+        (await host.RunAsync("sh", "-c", $"for pid in $(pgrep -x {program}); do grep AnonHugePages /proc/$pid/smaps_rollup; done"))
             .Split('\n').Count(static line => line.Length > 0 && !line.Contains(" 0 kB", StringComparison.Ordinal));
 }

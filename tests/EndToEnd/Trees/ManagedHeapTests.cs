@@ -3,7 +3,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>Real garbage collectors, with their own ways of giving memory back, moved as bare trees.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class ManagedHeapTests
 {
     private const string OvercommitSysctl = "/proc/sys/vm/overcommit_memory";
@@ -13,7 +12,7 @@ public sealed class ManagedHeapTests
     {
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
-        Storm heap = await Storm.StartBareAsync(lab, lab["a"], seed: 19, await ManagedHeap.CommandAsync(lab, "dotnet"), workers: []);
+        Storm heap = await Storm.StartBareAsync(lab, lab["a"], seed: 19, await ManagedHeap.CommandAsync("dotnet"), workers: []);
         await using IAsyncDisposable strict = await Sysctl.SetAsync(OvercommitSysctl, 0);
         await using RunningAgent agent = await lab["b"].StartAgentAsync();
         await using Migration migration = Migration.StartProcess(lab, lab["a"], heap.Pid, agent);
@@ -23,6 +22,8 @@ public sealed class ManagedHeapTests
         await heap.WaitForRoundsAsync(3);
         await heap.FinishAsync();
         heap.Log.AssertRanOn("a");
+        await agent.DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 
     /// <summary>.NET, which builds this, and Java where it happens to be.</summary>
@@ -35,7 +36,7 @@ public sealed class ManagedHeapTests
         Bed.RequirePostCopy();
         await using Lab lab = await Lab.UpAsync("a", "b");
         await lab["a"].LimitRateAsync(400);
-        Storm heap = await Storm.StartBareAsync(lab, lab["a"], seed: 18, await ManagedHeap.CommandAsync(lab, language), workers: []);
+        Storm heap = await Storm.StartBareAsync(lab, lab["a"], seed: 18, await ManagedHeap.CommandAsync(language), workers: []);
         // They reserve much more address space than there is memory, without access; CRIU maps it writable for a moment.
         await using IAsyncDisposable generous = await Sysctl.SetAsync(OvercommitSysctl, 1);
         await using (RunningAgent agent = await lab["b"].StartAgentAsync())
@@ -49,5 +50,7 @@ public sealed class ManagedHeapTests
         await heap.WaitForRoundsAsync(50);
         await heap.FinishAsync();
         heap.Log.AssertRanOn("a", "b");
+        await (await lab["b"].StartAgentAsync()).DisposeAsync();
+        await lab.AssertNothingLeftAsync();
     }
 }

@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>On the destination a container is runc's as it was on the source: its commands work, its limits hold.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class RuncAfterwardsTests
 {
     [SkippableFact]
@@ -37,7 +36,7 @@ public sealed class RuncAfterwardsTests
         await walker.VerifyAsync();
 
         await lab["b"].RunAsync("runc", "kill", "walker", "KILL");
-        await Condition.WaitAsync(() => walker.Container.StatusOnAsync(lab["b"]).GetAwaiter().GetResult() == "stopped", TimeSpan.FromSeconds(20), "the container to be stopped");
+        await Condition.WaitAsync(async () => await walker.Container.StatusOnAsync(lab["b"]) == "stopped", TimeSpan.FromSeconds(20), "the container to be stopped");
         await lab["b"].RunAsync("runc", "delete", "walker");
         Assert.Null(await walker.Container.StatusOnAsync(lab["b"]));
         await agent.DisposeAsync();

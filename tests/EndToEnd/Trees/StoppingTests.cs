@@ -3,7 +3,7 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>A task that waits in vfork(2) cannot be stopped: neither can a container be dumped then, nor must it stand still for long.</summary>
-[Collection(EndToEndCollection.Name)]
+[Collection(AloneCollection.Name)]
 public sealed class StoppingTests
 {
     [SkippableFact]

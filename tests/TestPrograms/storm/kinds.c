@@ -202,8 +202,8 @@ static void wide(struct worker *w, uint64_t pages)
 
 void do_sparse(struct worker *w) { wide(w, 1); }
 
-// 2 GiB.
-void do_wide(struct worker *w) { wide(w, 256); }
+// 256 MiB.
+void do_wide(struct worker *w) { wide(w, 32); }
 
 // Zeroes that were written, with something else here and there.
 void do_zero(struct worker *w)
