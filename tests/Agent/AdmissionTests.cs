@@ -39,9 +39,9 @@ public sealed class AdmissionTests
         using Peer demand = agent.Open(LaneRole.Demand, first);
         using Peer push = agent.Open(LaneRole.Push, first);
         using Peer otherControl = agent.Open(LaneRole.Control, second);
-        Assert.Equal((WireErrorCode.Session, "the session has a connection of epoch 1 already"), agent.Refused(LaneRole.Control, first));
-        Assert.Equal((WireErrorCode.Session, "the session has a Demand lane already"), agent.Refused(LaneRole.Demand, first));
-        Assert.Equal((WireErrorCode.Session, "the session has a Push lane already"), agent.Refused(LaneRole.Push, first));
+        Assert.Equal((WireErrorCode.Taken, "the session has a connection of epoch 1 already"), agent.Refused(LaneRole.Control, first));
+        Assert.Equal((WireErrorCode.Taken, "the session has a Demand lane already"), agent.Refused(LaneRole.Demand, first));
+        Assert.Equal((WireErrorCode.Taken, "the session has a Push lane already"), agent.Refused(LaneRole.Push, first));
         using Peer otherDemand = agent.Open(LaneRole.Demand, second);
 
         // The intruders changed nothing for those who were there.

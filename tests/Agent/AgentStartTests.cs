@@ -74,6 +74,7 @@ public sealed class AgentStartTests : IDisposable
         await using (RunningAgent agent = await RunningAgent.StartAsync(OnUnixSocket))
         {
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Socket));
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(Path.GetDirectoryName(Socket)!));
             using Peer peer = Peer.Connect(new UnixDomainSocketEndPoint(Socket));
             peer.Open(AgentToken.None, LaneRole.Control, SessionToken.Create());
             peer.Expect(FrameKind.HelloAck);

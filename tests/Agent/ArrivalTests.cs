@@ -78,6 +78,29 @@ public sealed class ArrivalTests
         await agent.AssertServesTheNextAsync();
     }
 
+    [SkippableFact]
+    public async Task Memory_is_promised_to_what_will_fill_it_and_to_nothing_else()
+    {
+        // More than half of what there is fits once.
+        ulong most = ulong.Parse(File.ReadLines("/proc/meminfo").First(static line => line.StartsWith("MemAvailable:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture) << 10;
+        await using RunningAgent agent = await RunningAgent.StartAsync();
+        (Peer first, Prepared taken) = agent.Prepare(SessionToken.Create(), container => container.MemoryBytes = most / 10 * 6);
+        using (first)
+        {
+            Assert.Empty(taken.Refusals);
+            (Peer second, Prepared refused) = agent.Prepare(SessionToken.Create(), container => container.MemoryBytes = most / 10 * 6);
+            second.Dispose();
+            Assert.Contains("are for what is arriving already", Assert.Single(refused.Refusals), StringComparison.Ordinal);
+
+            // It will not come any more, although its source is still there.
+            first.Send(RunningAgent.Frame(FrameKind.Cancel, new Cancel()));
+            first.Expect(FrameKind.NeverRan);
+            (Peer third, Prepared fits) = agent.Prepare(SessionToken.Create(), container => container.MemoryBytes = most / 10 * 6);
+            third.Dispose();
+            Assert.Empty(fits.Refusals);
+        }
+    }
+
     public static TheoryData<string, byte[], string> Breaches => new()
     {
         { "noise", "GET / HTTP/1.1\r\n\r\n"u8.ToArray(), "frame header: kind" },

@@ -18,18 +18,25 @@ namespace PostCopy.Tests.Agent;
 internal sealed class RunningAgent : IAsyncDisposable
 {
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("postcopy-wire-agent-");
-    private readonly IHost _host;
+    private readonly Action<AgentOptions>? _configure;
+    private readonly string _keeper;
+    private IHost _host;
 
     private RunningAgent(Action<AgentOptions>? configure)
     {
+        _configure = configure;
         TokenFile = Path.Combine(_directory.FullName, "token");
         WriteFile(TokenFile, "a token for this agent", UnixFileMode.UserRead | UnixFileMode.UserWrite);
         Token = AgentToken.Load(TokenFile);
-        string keeper = Path.Combine(_directory.FullName, "keeper");
+        _keeper = Path.Combine(_directory.FullName, "keeper");
         // Ends when it is told to let go, or when the agent's end closes.
-        WriteFile(keeper, "#!/bin/sh\nexec head -c 1 <&3 >/dev/null\n", UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        WriteFile(_keeper, "#!/bin/sh\nexec head -c 1 <&3 >/dev/null\n", UnixFileMode.UserRead | UnixFileMode.UserExecute);
         WriteFile(Path.Combine(_directory.CreateSubdirectory("bundles/web").FullName, "config.json"), "{}", UnixFileMode.UserRead);
+        _host = Build();
+    }
 
+    private IHost Build()
+    {
         HostApplicationBuilder builder = new(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Services.AddPostCopyAgent(options =>
         {
@@ -38,10 +45,10 @@ internal sealed class RunningAgent : IAsyncDisposable
             options.StateDirectory = StateDirectory;
             options.RuncRoot = Path.Combine(_directory.FullName, "runc");
             options.BundleRoot = Bundles;
-            options.KeeperProgram = keeper;
-            configure?.Invoke(options);
+            options.KeeperProgram = _keeper;
+            _configure?.Invoke(options);
         });
-        _host = builder.Build();
+        return builder.Build();
     }
 
     public AgentToken Token { get; }
@@ -65,12 +72,14 @@ internal sealed class RunningAgent : IAsyncDisposable
         MemoryBytes = 1 << 20,
     };
 
-    public static async Task<RunningAgent> StartAsync(Action<AgentOptions>? configure = null)
+    /// <param name="prepare">What is to be there before the agent starts.</param>
+    public static async Task<RunningAgent> StartAsync(Action<AgentOptions>? configure = null, Action<RunningAgent>? prepare = null)
     {
         Skip.If(ChildPath.Find("runc") is null || ChildPath.Find("criu") is null, "needs runc and CRIU: eng/setup.sh test installs them");
         RunningAgent agent = new(configure);
         try
         {
+            prepare?.Invoke(agent);
             await agent._host.StartAsync();
             return agent;
         }
@@ -130,6 +139,14 @@ internal sealed class RunningAgent : IAsyncDisposable
         Directory.Exists(StateDirectory) ? Directory.EnumerateFileSystemEntries(StateDirectory).Where(static path => Path.GetFileName(path) != "logs") : [];
 
     public Task StopAsync() => _host.StopAsync().WaitAsync(Peer.Patience);
+
+    /// <summary>Another agent in the place of one that was stopped.</summary>
+    public Task RestartAsync()
+    {
+        _host.Dispose();
+        _host = Build();
+        return _host.StartAsync();
+    }
 
     public async ValueTask DisposeAsync()
     {

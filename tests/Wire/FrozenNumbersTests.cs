@@ -15,7 +15,7 @@ public sealed class FrozenNumbersTests
 
     [Fact]
     public void Of_error_codes() => AssertFrozen<WireErrorCode>("""
-        ProtocolViolation 1, TooLarge 2, Version 3, Unauthorized 4, PageSize 5, Session 6, Busy 7, Internal 8, Damaged 9
+        ProtocolViolation 1, TooLarge 2, Version 3, Unauthorized 4, PageSize 5, Session 6, Busy 7, Internal 8, Damaged 9, Taken 10
         """);
 
     [Fact]

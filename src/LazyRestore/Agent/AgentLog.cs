@@ -83,6 +83,18 @@ internal static partial class AgentLog
     [LoggerMessage(2026, LogLevel.Warning, "the certificate's files have changed and do not do: {Reason}. What was there before stays in force")]
     internal static partial void NotRenewed(ILogger logger, string reason);
 
+    [LoggerMessage(2029, LogLevel.Information, "the token in {Path} was changed: from now on sources need the new one")]
+    internal static partial void TokenRenewed(ILogger logger, string path);
+
+    [LoggerMessage(2030, LogLevel.Warning, "the token's file has changed and does not do: {Reason}. The token that was there before stays in force")]
+    internal static partial void TokenNotRenewed(ILogger logger, string reason);
+
+    [LoggerMessage(2031, LogLevel.Error, "session {Session}: something failed, and the session goes on with container {Container}")]
+    internal static partial void WentOn(ILogger logger, Exception exception, string session, string container);
+
+    [LoggerMessage(2032, LogLevel.Warning, "session {Session}: whether the restore of container {Container} came to its end cannot be said yet: {Reason}; asking again")]
+    internal static partial void CannotAskRunc(ILogger logger, string session, string container, string reason);
+
     [LoggerMessage(2024, LogLevel.Warning, "session {Session}: postcopy status shows old news: {Reason}")]
     internal static partial void NoStatus(ILogger logger, string session, string reason);
 

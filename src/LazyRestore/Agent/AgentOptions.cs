@@ -7,7 +7,10 @@ namespace PostCopy.Agent;
 /// <summary>How the destination's agent listens and where it keeps things.</summary>
 public sealed class AgentOptions
 {
-    private StagingBudget? _staging;
+    private readonly Lazy<StagingBudget> _staging;
+
+    /// <summary>Everything as it is by default.</summary>
+    public AgentOptions() => _staging = new Lazy<StagingBudget>(() => new StagingBudget(StagingLimit));
 
     /// <summary>Where to listen. Defaults to <c>127.0.0.1:7077</c>.</summary>
     public AgentEndpoint Listen { get; set; } = AgentEndpoint.Parse("127.0.0.1:7077");
@@ -58,7 +61,7 @@ public sealed class AgentOptions
     public string? KeeperProgram { get; set; } = Environment.ProcessPath;
 
     /// <summary>One for all sessions: made when the first of them asks, by when the limit is set.</summary>
-    internal StagingBudget Staging => _staging ??= new StagingBudget(StagingLimit);
+    internal StagingBudget Staging => _staging.Value;
 
     /// <summary>What becomes of a container whose source stays away for <see cref="LostAfter"/>. Defaults to waiting for ever.</summary>
     public LossPolicy OnLoss { get; set; }

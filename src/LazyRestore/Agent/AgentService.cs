@@ -18,6 +18,11 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds.</summary>
     private const int MaxOpenings = 64;
 
+    private const int Backlog = 128;
+
+    /// <summary>Between two looks at what nobody works on.</summary>
+    private static readonly TimeSpan AttendEvery = TimeSpan.FromSeconds(2);
+
     /// <summary>Before the next try when the system has no descriptor or memory for another connection.</summary>
     private static readonly TimeSpan AcceptBackOff = TimeSpan.FromMilliseconds(100);
 
@@ -27,8 +32,10 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private readonly Lock _admission = new();
     private readonly Openings _openings = new(MaxOpenings);
     private readonly RefusalLog _refusals = new(logger);
-    private RenewedTls? _tls;
-    private AgentToken _token = AgentToken.None;
+    private readonly SemaphoreSlim _judging = new(1);
+    private readonly Unattended _unattended = new(options.Value, logger);
+    private Renewed<TlsAccepting>? _tls;
+    private Renewed<AgentToken>? _token;
     private Socket? _listener;
     private string? _boundPath;
     private bool _stopping;
@@ -56,17 +63,14 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             AgentLog.Insecure(logger, _options.TokenFile);
         }
 
-        // Before it listens, so that a source that comes back finds its session.
-        foreach (AgentSession session in AgentSession.FindAbandoned(_options, logger))
-        {
-            _sessions[session.Token] = session;
-            _ = RunAsync(session, session.RunRecoveredAsync);
-        }
-
         try
         {
             EndPoint[] endpoints = await listen.ResolveAsync(cancellationToken).ConfigureAwait(false);
+            // Whose place is taken must not touch what belongs to whoever has it.
             _listener = Bind(endpoints[0]);
+            // Before it listens, so that a source that comes back finds its session.
+            TakeOverUnattended();
+            _listener.Listen(Backlog);
         }
         catch (SocketException e)
         {
@@ -82,8 +86,12 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using CancellationTokenSource over = new();
+        using CancellationTokenSource unattended = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
         Task accepting = AcceptAllAsync(over.Token);
-        await Task.WhenAny(accepting, Task.Delay(Timeout.Infinite, stoppingToken)).ConfigureAwait(false);
+        Task attending = AttendAsync(unattended.Token);
+        await Task.WhenAny(accepting, attending).ConfigureAwait(false);
+        await unattended.CancelAsync().ConfigureAwait(false);
+        await attending.ConfigureAwait(false);
         // Asked to stop: no new sessions; those that are here come to their end first, and their sources may have to connect anew for that.
         lock (_admission)
         {
@@ -100,6 +108,38 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         await accepting.ConfigureAwait(false);
         _listener!.Dispose();
         TreeCgroup.RemoveUnused();
+    }
+
+    private async Task AttendAsync(CancellationToken over)
+    {
+        using PeriodicTimer timer = new(AttendEvery);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(over).ConfigureAwait(false))
+            {
+                TakeOverUnattended();
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Whatever nobody works on now is the next agent's.
+        }
+    }
+
+    private void TakeOverUnattended()
+    {
+        try
+        {
+            foreach (AgentSession session in _unattended.TakeOver(name => _sessions.Keys.Any(known => known.Name == name)))
+            {
+                _sessions[session.Token] = session;
+                _ = RunAsync(session, session.RunRecoveredAsync);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            AgentLog.CannotTakeOver(logger, _options.StateDirectory, e.Message);
+        }
     }
 
     private async Task AcceptAllAsync(CancellationToken over)
@@ -123,6 +163,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         base.Dispose();
         _listener?.Dispose();
         _pool.Dispose();
+        _judging.Dispose();
         if (_boundPath is { } path)
         {
             File.Delete(path);
@@ -133,17 +174,23 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     {
         if (_options.Tls is { } files && _options.Listen.UnixPath is null)
         {
-            TlsAccepting tls;
             try
             {
-                tls = new TlsAccepting(TlsIdentity.Load(files), [.. _options.AllowedNames]);
-                _tls = new RenewedTls(files, tls, logger);
+                string[] allowed = [.. _options.AllowedNames.Select(static name => HostName.RequireNameOrAddress(name, "--allow"))];
+                _tls = new Renewed<TlsAccepting>(
+                    () => new TlsAccepting(TlsIdentity.Load(files), allowed),
+                    tls => AgentLog.Renewed(logger, tls.Identity.Names),
+                    reason => AgentLog.NotRenewed(logger, reason),
+                    files.Authority,
+                    files.Certificate,
+                    files.Key);
             }
             catch (CertificateException e)
             {
                 throw new AgentStartException(e.Message, e);
             }
 
+            TlsAccepting tls = _tls.Current;
             AgentLog.Encrypted(logger, tls.Identity.Names, tls.Allowed.Count > 0 ? string.Join(", ", tls.Allowed) : "every host of the authorities");
         }
         else if (_options.AllowedNames.Count > 0)
@@ -156,11 +203,16 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     {
         try
         {
-            _token = AgentToken.LoadOrCreate(_options.TokenFile, out bool created);
-            if (created)
+            if (AgentToken.CreateUnlessThere(_options.TokenFile))
             {
                 AgentLog.TokenCreated(logger, _options.TokenFile);
             }
+
+            _token = new Renewed<AgentToken>(
+                () => AgentToken.Load(_options.TokenFile),
+                _ => AgentLog.TokenRenewed(logger, _options.TokenFile),
+                reason => AgentLog.TokenNotRenewed(logger, reason),
+                _options.TokenFile);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -194,7 +246,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         if (endpoint is UnixDomainSocketEndPoint unix)
         {
             string path = unix.ToString();
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             if (File.Exists(path))
             {
                 // A dead agent's socket is in the way, a living one's is not ours to remove.
@@ -221,7 +273,6 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             listener.Bind(endpoint);
         }
 
-        listener.Listen(128);
         return listener;
     }
 
@@ -229,7 +280,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     {
         try
         {
-            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token, tls: _tls?.Current);
+            (LaneHello hello, byte[] proof) = LaneOpening.Accept(lane, _token?.Current ?? AgentToken.None, tls: _tls?.Current);
             LaneSocket.Tune(socket, hello.Role, congestionControl: null);
             _openings.Leave(place);
             Admit(lane, hello, proof);
@@ -247,6 +298,14 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             _refusals.Write(lane.Peer, e.Message);
             lane.Dispose();
         }
+        catch (Exception e)
+        {
+            // Nothing is above this thread, and whatever comes of what a stranger sends must not end the agent.
+            _openings.Leave(place);
+            _refusals.Write(lane.Peer, e.Message);
+            LaneOpening.Refuse(lane, new ProtocolException(WireErrorCode.Internal, "the agent failed to open this lane: see its log"));
+            lane.Dispose();
+        }
     }
 
     private void Admit(SocketLane lane, LaneHello hello, byte[] proof)
@@ -255,7 +314,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         {
             AgentSession owner = _sessions.TryGetValue(hello.Session, out AgentSession? found)
                 ? found
-                : throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
+                : throw Unknown(hello.Session);
             owner.Attach(hello.Role, hello.Epoch, lane, proof);
             return;
         }
@@ -268,12 +327,13 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
         if (hello.Epoch != LaneHello.FirstEpoch)
         {
-            throw new ProtocolException(WireErrorCode.Session, "there is no such session here");
+            throw Unknown(hello.Session);
         }
 
         AgentSession session = new(hello.Session, _options, logger)
         {
-            PromisedToOthers = () => _sessions.Values.Where(other => other.Token != hello.Session).Aggregate(0UL, static (sum, other) => sum + other.PromisedBytes),
+            Judging = _judging,
+            PromisedToOthers = () => _sessions.Values.Where(other => other.Token != hello.Session).Aggregate(0UL, static (sum, other) => sum + Math.Min(other.PromisedBytes, ulong.MaxValue - sum)),
         };
         lock (_admission)
         {
@@ -284,7 +344,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
             if (!_sessions.TryAdd(hello.Session, session))
             {
-                throw new ProtocolException(WireErrorCode.Session, "this session has a control lane already");
+                throw new ProtocolException(WireErrorCode.Taken, "this session has a control lane already");
             }
         }
 
@@ -292,7 +352,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
         {
             LaneOpening.Acknowledge(lane, proof);
         }
-        catch (SocketException)
+        catch
         {
             _sessions.TryRemove(session.Token, out _);
             session.NeverBegan();
@@ -301,6 +361,11 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
 
         _ = RunAsync(session, () => session.RunAsync(lane));
     }
+
+    /// <summary>"There is none" must not be said where the container may run: whoever hears it may let another copy run.</summary>
+    private ProtocolException Unknown(SessionToken session) => _unattended.Has(session)
+        ? new ProtocolException(WireErrorCode.Internal, $"this host has files of that session ({session.Name}) which no agent works on: see the agent's log there for why")
+        : new ProtocolException(WireErrorCode.Session, "there is no such session here");
 
     private async Task RunAsync(AgentSession session, Func<Task> run)
     {

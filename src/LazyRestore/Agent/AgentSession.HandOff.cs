@@ -103,6 +103,16 @@ internal sealed partial class AgentSession
         return follows;
     }
 
+    /// <summary>Behind the hand-off: what could not be done or said, for want of room for a record, for example.</summary>
+    private async Task SayAgainAsync()
+    {
+        if (_sayAgain && !_linkLost)
+        {
+            _sayAgain = false;
+            await PerformAsync(DestinationHandOff.Repeat(_state)).ConfigureAwait(false);
+        }
+    }
+
     private DestinationInput Record(string word) =>
         _criu!.Hook.Decision.Write(word) == MayRunWord ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
 
@@ -125,9 +135,9 @@ internal sealed partial class AgentSession
         _socket = new LazyPagesSocket(_criu!.WorkDirectory);
         _restore = RestoreEngine.For(_container, _options).Start(_criu!);
         Save(_record! with { Restore = ProcessIdentity.Of(_restore.Pid) });
-        _ = PumpStepsAsync();
-        _ = PumpExitAsync(_restore);
-        _ = PumpSocketAsync();
+        Watch(PumpStepsAsync());
+        Watch(PumpExitAsync(_restore));
+        Watch(PumpSocketAsync());
     }
 
     private async Task PumpStepsAsync()
@@ -189,7 +199,7 @@ internal sealed partial class AgentSession
                 _readyToRun = _memory.AreIn(_wipedOnFork);
                 if (!_readyToRun)
                 {
-                    _ = BringWipedOnForkAsync(_memory);
+                    Watch(BringWipedOnForkAsync(_memory));
                 }
 
                 await AdvanceAsync(DestinationInput.FenceReached).ConfigureAwait(false);

@@ -15,17 +15,19 @@ internal sealed partial class AgentSession
     private void UseKeeper(KeeperProcess keeper)
     {
         _keeper = keeper;
-        _ = ((Func<Task>)(async () =>
-        {
-            await keeper.EndedAsync().ConfigureAwait(false);
-            Post(new SessionEvent.KeeperEnded(keeper));
-        }))();
+        Watch(TellEndAsync(keeper));
+    }
+
+    private async Task TellEndAsync(KeeperProcess keeper)
+    {
+        await keeper.EndedAsync().ConfigureAwait(false);
+        Post(new SessionEvent.KeeperEnded(keeper));
     }
 
     /// <summary>Before the hand-off that ends the attempt; behind it tasks run whose memory only this process would hold, until another keeper does.</summary>
     private async Task HandleKeeperDeathAsync()
     {
-        if (_state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking)
+        if (IsBeforeTheHandOff)
         {
             _errors.Add("the process that is to hold the userfaultfds (postcopy keeper) has died");
             await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
@@ -71,13 +73,11 @@ internal sealed partial class AgentSession
         }
     }
 
-    private void LookAfterKeeperLater()
+    private void LookAfterKeeperLater() => Watch(TellLaterAsync(_keeper!));
+
+    private async Task TellLaterAsync(KeeperProcess dead)
     {
-        KeeperProcess dead = _keeper!;
-        _ = ((Func<Task>)(async () =>
-        {
-            await Task.Delay(KeeperPause).ConfigureAwait(false);
-            Post(new SessionEvent.KeeperEnded(dead));
-        }))();
+        await Task.Delay(KeeperPause).ConfigureAwait(false);
+        Post(new SessionEvent.KeeperEnded(dead));
     }
 }

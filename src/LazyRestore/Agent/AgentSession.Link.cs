@@ -32,7 +32,7 @@ internal sealed partial class AgentSession
                 break;
             case DestinationState.Asking:
                 AgentLog.LostAtTheFence(_logger, Token.Name, _container.ContainerId, PatienceAtTheFence.TotalSeconds, reason);
-                _ = GiveUpUnlessReconnectedAsync(_epoch, reason);
+                Watch(GiveUpUnlessReconnectedAsync(_epoch, reason));
                 break;
             case DestinationState.MayRun or DestinationState.Running:
                 AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
@@ -63,7 +63,7 @@ internal sealed partial class AgentSession
         _peer = control.Lane.Peer;
         TellStatus();
         old?.Dispose();
-        _ = PumpMessagesAsync(control);
+        Watch(PumpMessagesAsync(control));
         AgentLog.Reconnected(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, control.Lane.Peer);
         SayOwed();
         if (_failedBecause is not null)
@@ -98,17 +98,14 @@ internal sealed partial class AgentSession
     private async Task LoseMemoryAsync(string reason)
     {
         _errors.Add(reason);
-        switch (_state)
+        if (IsBeforeTheHandOff)
         {
-            case DestinationState.Receiving or DestinationState.Building or DestinationState.Asking:
-                await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
-                break;
-            case DestinationState.MayRun or DestinationState.Running when !_drained:
-                AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
-                TrySend(FrameKind.Failed, new Failed { Error = reason });
-                break;
-            default:
-                break;
+            await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
+        }
+        else if (_state is DestinationState.MayRun or DestinationState.Running && !_drained)
+        {
+            AgentLog.Stalled(_logger, Token.Name, _container.ContainerId, _memory?.Counters.Remaining ?? 0, reason);
+            TrySend(FrameKind.Failed, new Failed { Error = reason });
         }
     }
 }

@@ -7,6 +7,7 @@ using PostCopy.HandOff;
 using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
+using PostCopy.Sessions;
 using PostCopy.Userfault;
 
 namespace PostCopy.Agent;
@@ -14,48 +15,37 @@ namespace PostCopy.Agent;
 /// <summary>Goes on where an agent that is dead now stood: by what was recorded, never by what was only remembered.</summary>
 internal sealed partial class AgentSession
 {
-    private const string DestinationSuffix = "-destination";
+    internal const string DestinationSuffix = "-destination";
     private const string MayRunWord = "may-run";
     private const string NeverRanWord = "never-ran";
     private const string CompleteWord = "complete";
 
+    private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
+
     private DestinationRecord? _record;
 
-    /// <summary>The sessions that a dead agent left below the state directory.</summary>
-    internal static IEnumerable<AgentSession> FindAbandoned(AgentOptions options, ILogger logger)
-    {
-        string[] directories = Directory.Exists(options.StateDirectory) ? Directory.GetDirectories(options.StateDirectory, "*" + DestinationSuffix) : [];
-        foreach (string directory in directories)
-        {
-            AgentSession? session = null;
-            try
-            {
-                session = TakeOver(directory, options, logger);
-            }
-            catch (Exception e) when (e is IOException or Google.Protobuf.InvalidProtocolBufferException or UnauthorizedAccessException)
-            {
-                AgentLog.CannotTakeOver(logger, directory, e.Message);
-            }
-
-            if (session is not null)
-            {
-                yield return session;
-            }
-        }
-    }
-
-    private static AgentSession? TakeOver(string directory, AgentOptions options, ILogger logger)
+    /// <summary>
+    /// The session that a dead agent left in this directory; null when it had promised nothing yet, and nothing is left now. Throws <see cref="IOException"/> when
+    /// another process works on it, or its files cannot be understood.
+    /// </summary>
+    internal static AgentSession? TakeOver(string directory, AgentOptions options, ILogger logger)
     {
         if (DestinationRecord.TryLoad(directory) is not { } record)
         {
-            // The agent died before it had promised anything.
-            MountedTree.Delete(directory);
+            // Whoever begins a session there has the lock from the first moment on.
+            using FileStream held = SessionLock.Take(directory) ?? throw new IOException("another process works on it");
+            if (DestinationRecord.TryLoad(directory) is null)
+            {
+                MountedTree.Delete(directory);
+            }
+
             return null;
         }
 
         Prepare container = Prepare.Parser.ParseFrom(record.Prepare);
         return new AgentSession(record.Session, options, logger)
         {
+            _accepted = true,
             _record = record,
             _container = container,
             _peer = record.Peer,
@@ -128,12 +118,31 @@ internal sealed partial class AgentSession
             Post(new SessionEvent.ContainerDied());
         }
 
-        _ = ((Func<Task>)(async () =>
+        Watch(TellEndOfRestoreAsync(engine));
+    }
+
+    private async Task TellEndOfRestoreAsync(IRestoreEngine engine)
+    {
+        await _record!.Restore.WaitForEndAsync().ConfigureAwait(false);
+        bool succeeded = _criu!.Hook.MayHaveRun && await HasRestoredAsync(engine).ConfigureAwait(false);
+        Post(new SessionEvent.RestoreEnded(new ExitStatus(succeeded ? 0 : 1, 0)));
+    }
+
+    /// <summary>A copy that was let go and has ended since was restored, too, and nothing is owed to it.</summary>
+    private async Task<bool> HasRestoredAsync(IRestoreEngine engine)
+    {
+        while (true)
         {
-            await _record!.Restore.WaitForEndAsync().ConfigureAwait(false);
-            bool known = await engine.IsRunningAsync(_criu, CancellationToken.None).ConfigureAwait(false);
-            Post(new SessionEvent.RestoreEnded(known && _criu.Hook.MayHaveRun ? new ExitStatus(0, 0) : new ExitStatus(1, 0)));
-        }))();
+            try
+            {
+                return await engine.IsRunningAsync(_criu!, CancellationToken.None).ConfigureAwait(false) || !_record!.Init.IsAlive;
+            }
+            catch (IOException e)
+            {
+                AgentLog.CannotAskRunc(_logger, Token.Name, _container.ContainerId, e.Message);
+                await Task.Delay(AskAgainAfter).ConfigureAwait(false);
+            }
+        }
     }
 
     private void TakeOverMemory(IRestoreEngine engine)

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.ExceptionServices;
 using System.Threading.Channels;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
@@ -64,6 +65,10 @@ internal sealed partial class AgentSession
     private bool _sourceSaidGoodbye;
     private uint _epoch = LaneHello.FirstEpoch;
     private bool _isOver;
+    private bool _accepted;
+    private bool _agentStops;
+    private bool _sayAgain;
+    private string? _lastFailure;
     private string _peer = "";
     private ulong _pagesTotal;
 
@@ -81,8 +86,11 @@ internal sealed partial class AgentSession
     /// <summary>Memory that has been promised to other sessions of the agent and is not filled yet.</summary>
     internal Func<ulong> PromisedToOthers { get; init; } = static () => 0;
 
-    /// <summary>Memory that this session will fill yet.</summary>
-    internal ulong PromisedBytes => _memory is { } memory ? PageSize.ToBytes((ulong)memory.Counters.Remaining) : _isOver ? 0 : _container.MemoryBytes;
+    /// <summary>Held while it is judged whether another container fits beside what was promised: what is promised to one must not be promised to the next.</summary>
+    internal SemaphoreSlim Judging { get; init; } = new(1);
+
+    /// <summary>Memory that this session will fill yet. Any thread may ask.</summary>
+    internal ulong PromisedBytes => !_accepted || !NeedsPages ? 0 : _memory is { } memory ? PageSize.ToBytes((ulong)memory.Counters.Remaining) : _container.MemoryBytes;
 
     /// <summary>Completes when nothing of the session is left.</summary>
     internal Task Ended => _ended.Task;
@@ -97,7 +105,7 @@ internal sealed partial class AgentSession
         {
             if (_isOver || epoch <= _epoch)
             {
-                throw new ProtocolException(WireErrorCode.Session, _isOver ? "the session is ending" : $"the session has a connection of epoch {_epoch} already");
+                throw new ProtocolException(WireErrorCode.Taken, _isOver ? "the session is ending" : $"the session has a connection of epoch {_epoch} already");
             }
 
             _epoch = epoch;
@@ -107,20 +115,23 @@ internal sealed partial class AgentSession
         }
     }
 
-    /// <summary>The agent is to stop: what has not been handed off is given back; what has been is completed first.</summary>
-    internal void AskToStop() => Post(new SessionEvent.GiveUp("the agent on the destination is being stopped"));
+    /// <summary>
+    /// The agent is to stop: what has not been handed off is given back; what has been is completed first. A last word that the source is not there to hear is left to
+    /// the next agent.
+    /// </summary>
+    internal void AskToStop() => Post(new SessionEvent.Stop());
 
     /// <summary>The source was gone before it heard that it is welcome.</summary>
     internal void NeverBegan() => _ended.SetResult();
 
     internal async Task RunAsync(SocketLane controlLane)
     {
-        _control = new ControlChannel(controlLane, Token.Name);
         try
         {
+            _control = new ControlChannel(controlLane, Token.Name);
             if (await PrepareAsync().ConfigureAwait(false))
             {
-                _ = PumpMessagesAsync(_control);
+                Watch(PumpMessagesAsync(_control));
                 await HandleEventsAsync().ConfigureAwait(false);
             }
         }
@@ -130,7 +141,7 @@ internal sealed partial class AgentSession
         }
         catch (ProtocolException e)
         {
-            _control.Reject(e);
+            _control!.Reject(e);
             AgentLog.NotTaken(_logger, Token.Name, _container.ContainerId, e.Message);
         }
         finally
@@ -147,11 +158,20 @@ internal sealed partial class AgentSession
         }
         finally
         {
+            // Whatever is left of it, somebody else may go on with it.
+            _criu?.Dispose();
             _ended.SetResult();
         }
     }
 
     private void Post(SessionEvent what) => _events.Writer.TryWrite(what);
+
+    /// <summary>For what goes on beside the queue: its failure is an event as all others.</summary>
+    private void Watch(Task work) => _ = work.ContinueWith(
+        failed => Post(new SessionEvent.Failed(failed.Exception!.InnerException!)),
+        CancellationToken.None,
+        TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
+        TaskScheduler.Default);
 
     /// <summary>Hears what is to come and judges whether it can be taken. False when it cannot; the source was told.</summary>
     private async Task<bool> PrepareAsync()
@@ -163,7 +183,7 @@ internal sealed partial class AgentSession
             if (first.Kind == FrameKind.CheckRequest)
             {
                 HostCheckReport report = await HostCheck.RunAsync(new HostCheckOptions { StateDirectory = _options.StateDirectory }, deadline.Token).ConfigureAwait(false);
-                _control.Send(FrameKind.CheckReport, new CheckReport { Json = report.ToJson() });
+                _control.Send(FrameKind.CheckReport, new CheckReport { Json = report.ToJson(), BootId = BootId.OfThisHost });
                 return false;
             }
 
@@ -176,7 +196,7 @@ internal sealed partial class AgentSession
 
         _peer = _control.Lane.Peer;
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
-        Prepared answer = await ArrivalChecks.RunAsync(_container, _options, PromisedToOthers(), deadline.Token).ConfigureAwait(false);
+        Prepared answer = await JudgeAsync(deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
         {
             try
@@ -190,14 +210,31 @@ internal sealed partial class AgentSession
             }
         }
 
+        _accepted = answer.Refusals.Count == 0;
         _control.Send(FrameKind.Prepared, answer);
-        if (answer.Refusals.Count == 0)
+        if (_accepted)
         {
             return true;
         }
 
         AgentLog.NotTaken(_logger, Token.Name, _container.ContainerId, string.Join("; ", answer.Refusals));
         return false;
+    }
+
+    private async Task<Prepared> JudgeAsync(CancellationToken cancellation)
+    {
+        await Judging.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            Prepared answer = await ArrivalChecks.RunAsync(_container, _options, PromisedToOthers(), cancellation).ConfigureAwait(false);
+            answer.BootId = BootId.OfThisHost;
+            _accepted = answer.Refusals.Count == 0;
+            return answer;
+        }
+        finally
+        {
+            Judging.Release();
+        }
     }
 
     /// <summary>Everything that can be made before the freeze, so that it costs no downtime.</summary>
@@ -244,7 +281,7 @@ internal sealed partial class AgentSession
     {
         _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
         using Timer deadline = _deadline = new Timer(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
-        while (!IsOver)
+        while (!IsSettled && !IsLeftToTheNext)
         {
             SessionEvent what = await _events.Reader.ReadAsync().ConfigureAwait(false);
             try
@@ -257,14 +294,26 @@ internal sealed partial class AgentSession
                 _errors.Add(e.Message);
                 _control!.Reject(e);
             }
-            catch (IOException e) when (_state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking)
+            catch (Exception e) when (IsBeforeTheHandOff)
             {
-                // Before the hand-off every failure has the same cure.
+                // Every failure has the same cure.
                 _errors.Add(e.Message);
                 await AdvanceAsync(DestinationInput.BuildFailed).ConfigureAwait(false);
             }
+            catch (Exception e)
+            {
+                // The copy runs, or may: whatever failed here, its pages must be fetched and its source be told.
+                _sayAgain = true;
+                if (e.Message != _lastFailure)
+                {
+                    _lastFailure = e.Message;
+                    AgentLog.WentOn(_logger, e, Token.Name, _container.ContainerId);
+                }
+            }
         }
     }
+
+    private bool IsBeforeTheHandOff => _state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking;
 
     /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
     private TimeSpan StepDeadlineOfAll => _container.StopCopy || (_container.PreCopy && !_isFreezing) ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
@@ -273,13 +322,16 @@ internal sealed partial class AgentSession
     /// Whether nobody will ask about this session again. A source that asked may not have heard the answer, and goes by it: so what became of the
     /// copy is kept until the source is known to know.
     /// </summary>
-    private bool IsOver => _state switch
+    private bool IsSettled => _state switch
     {
         DestinationState.Done => true,
         _ when _forget => true,
         DestinationState.NeverRan => _linkLost && (!_asked || _sourceSaidNo || _sourceSaidGoodbye),
         _ => false,
     };
+
+    /// <summary>The agent stops and nothing is owed: that a source has not heard so yet is no reason to stay. The records tell the next agent what to say.</summary>
+    private bool IsLeftToTheNext => _agentStops && _linkLost && !NeedsPages;
 
     private void TellProgress()
     {
@@ -340,9 +392,21 @@ internal sealed partial class AgentSession
                 _containerDied = true;
                 await AdvanceAsync(DestinationInput.AllPagesIn).ConfigureAwait(false);
                 break;
-            case SessionEvent.GiveUp { Reason: var reason } when _state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking:
+            case SessionEvent.GiveUp { Reason: var reason } when IsBeforeTheHandOff:
                 _errors.Add(reason);
                 await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
+                break;
+            case SessionEvent.Stop:
+                _agentStops = true;
+                if (IsBeforeTheHandOff)
+                {
+                    _errors.Add("the agent on the destination is being stopped");
+                    await AdvanceAsync(DestinationInput.GiveUp).ConfigureAwait(false);
+                }
+
+                break;
+            case SessionEvent.Failed { Error: var error }:
+                ExceptionDispatchInfo.Throw(error);
                 break;
             case SessionEvent.KeeperEnded { Keeper: var keeper } when keeper == _keeper:
                 await HandleKeeperDeathAsync().ConfigureAwait(false);
@@ -352,6 +416,7 @@ internal sealed partial class AgentSession
                 TellProgress();
                 LetExitedTasksGo();
                 KillHungRestore();
+                await SayAgainAsync().ConfigureAwait(false);
                 await LookForLossAsync().ConfigureAwait(false);
                 break;
             default:
@@ -425,12 +490,14 @@ internal sealed partial class AgentSession
         _wipedOnFork = owed.WipedOnFork;
         LazyMemory memory = new(owed.Ranges, _lanes.Demand, _keeper!, _logger, _journal);
         memory.Failed += e => Post(new SessionEvent.MemoryFailed(e.Message));
-        _ = ((Func<Task>)(async () =>
-        {
-            await memory.Drained.ConfigureAwait(false);
-            Post(new SessionEvent.Drained());
-        }))();
+        Watch(TellDrainedAsync(memory));
         _memory = memory;
+    }
+
+    private async Task TellDrainedAsync(LazyMemory memory)
+    {
+        await memory.Drained.ConfigureAwait(false);
+        Post(new SessionEvent.Drained());
     }
 
     private void Save(DestinationRecord record)
@@ -475,9 +542,10 @@ internal sealed partial class AgentSession
         _inbox?.Dispose();
         _control?.Close();
         _control?.Dispose();
-        if (_criu is not null)
+        // What nobody knows the end of stays: only by its files can another agent go on with it, or say how it ended.
+        if (_criu is not null && (IsSettled || (IsBeforeTheHandOff && _record is not { Restore.Pid: > 0 })))
         {
-            if (!owed && _state is DestinationState.Running or DestinationState.Complete or DestinationState.Done)
+            if (_state is DestinationState.Complete or DestinationState.Done)
             {
                 Settle();
                 if (_container.Collapse)
@@ -486,11 +554,7 @@ internal sealed partial class AgentSession
                 }
             }
 
-            _criu.Dispose();
-            if (!owed)
-            {
-                _criu.Delete(keepLogs: _errors.Count > 0);
-            }
+            _criu.Delete(keepLogs: _errors.Count > 0);
         }
     }
 

@@ -42,12 +42,12 @@ internal sealed class PageLaneThreads(Action<SessionEvent> post) : IDisposable
         {
             if (epoch != _epoch)
             {
-                throw new ProtocolException(WireErrorCode.Session, $"the session's control lane is of epoch {_epoch}, this {role} lane of {epoch}");
+                throw new ProtocolException(WireErrorCode.Taken, $"the session's control lane is of epoch {_epoch}, this {role} lane of {epoch}");
             }
 
             if (_closing || !_lanes.TryAdd(role, lane))
             {
-                throw new ProtocolException(WireErrorCode.Session, _closing ? "the session is ending" : $"the session has a {role} lane already");
+                throw new ProtocolException(WireErrorCode.Taken, _closing ? "the session is ending" : $"the session has a {role} lane already");
             }
 
             LaneOpening.Acknowledge(lane, proof);

@@ -41,8 +41,14 @@ internal abstract record SessionEvent
     /// <summary>Time to tell how far it is.</summary>
     internal sealed record Tick : SessionEvent;
 
-    /// <summary>A deadline has passed, or the agent is asked to stop.</summary>
+    /// <summary>A deadline has passed.</summary>
     internal sealed record GiveUp(string Reason) : SessionEvent;
+
+    /// <summary>The agent is asked to stop.</summary>
+    internal sealed record Stop : SessionEvent;
+
+    /// <summary>Something that goes on beside the queue of events failed.</summary>
+    internal sealed record Failed(Exception Error) : SessionEvent;
 
     /// <summary>A keeper has ended.</summary>
     internal sealed record KeeperEnded(KeeperProcess Keeper) : SessionEvent;

@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
-using System.Net.Sockets;
 using System.Threading.Channels;
 using Google.Protobuf;
 using PostCopy.Linux;
@@ -141,8 +140,9 @@ internal sealed class ControlChannel : IDisposable
                 _lane.Flush();
             }
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidOperationException)
+        catch (Exception e)
         {
+            // A timer and a bare thread come by here: whatever it is, it ends this channel and nothing else.
             End(e.Message);
             throw new ControlEndedException(_endedBecause!);
         }
@@ -234,8 +234,9 @@ internal sealed class ControlChannel : IDisposable
         {
             Reject(e);
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidOperationException or ChannelClosedException or ControlEndedException)
+        catch (Exception e)
         {
+            // Of no memory for a block, for example: nobody is above this thread.
             End(e.Message);
         }
     }

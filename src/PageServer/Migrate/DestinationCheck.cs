@@ -28,6 +28,20 @@ public static class DestinationCheck
     public static async Task<HostCheckReport> RunAsync(AgentEndpoint agent, string tokenFile, TlsFiles? tls, string? tlsName, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(agent);
+        CheckReport answer = await AskAsync(agent, tokenFile, tls, tlsName, cancellation).ConfigureAwait(false);
+        try
+        {
+            return HostCheckReport.Parse(Encoding.UTF8.GetBytes(answer.Json));
+        }
+        catch (InvalidDataException e)
+        {
+            throw new MigrationException($"the agent at {agent} answers what is no report: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The answer as it came.</summary>
+    internal static async Task<CheckReport> AskAsync(AgentEndpoint agent, string tokenFile, TlsFiles? tls, string? tlsName, CancellationToken cancellation)
+    {
         TlsDialling? dialling = TlsDialling.For(agent, tls, tlsName);
         AgentToken token = agent.UnixPath is not null ? AgentToken.None : AgentToken.Load(tokenFile);
         using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
@@ -45,7 +59,7 @@ public static class DestinationCheck
             control.Send(FrameKind.CheckRequest);
             CheckReport answer = await control.ReceiveAsync<CheckReport>(deadline.Token).ConfigureAwait(false);
             control.Close();
-            return HostCheckReport.Parse(Encoding.UTF8.GetBytes(answer.Json));
+            return answer;
         }
         catch (SocketException e)
         {
@@ -54,10 +68,6 @@ public static class DestinationCheck
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
         {
             throw new MigrationException($"the agent at {agent} did not answer within {Patience.TotalSeconds} s");
-        }
-        catch (InvalidDataException e)
-        {
-            throw new MigrationException($"the agent at {agent} answers what is no report: {e.Message}", e);
         }
     }
 }

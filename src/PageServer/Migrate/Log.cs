@@ -34,4 +34,7 @@ internal static partial class Log
 
     [LoggerMessage(1109, LogLevel.Warning, "session {Session}: something of its directory is left: {Reason}")]
     internal static partial void LeftBehind(ILogger logger, string session, string reason);
+
+    [LoggerMessage(1110, LogLevel.Debug, "session {Session}: epoch {Epoch} is not recorded: {Reason}")]
+    internal static partial void EpochNotRecorded(ILogger logger, string session, uint epoch, string reason);
 }

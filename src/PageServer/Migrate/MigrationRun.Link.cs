@@ -31,11 +31,21 @@ internal sealed partial class MigrationRun
 
     private ulong BytesOnWire => _earlierBytes + (_lanes?.Bytes ?? 0) + (_control is { } control ? control.Lane.BytesReceived + control.Lane.BytesSent : 0);
 
-    /// <summary>Recorded before it is dialled: a later process must begin with a larger one.</summary>
+    /// <summary>
+    /// Larger than all before, those of other processes included: by the clock, and by the record should the clock have been set back. Where there is no room for the
+    /// record the clock has to do.
+    /// </summary>
     private void BeginEpoch()
     {
-        _epoch++;
-        Save(_record! with { Epoch = _epoch });
+        _epoch = Math.Max(_epoch + 1, (uint)DateTimeOffset.UtcNow.ToUnixTimeSeconds());
+        try
+        {
+            Save(_record! with { Epoch = _epoch });
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Log.EpochNotRecorded(_logger, _session.Name, _epoch, e.Message);
+        }
     }
 
     private async Task ConnectAsync(CancellationToken cancellation)

@@ -172,16 +172,19 @@ internal sealed partial class MigrationRun
         {
             using CancellationTokenSource limit = new(RollBackPatience);
             BeginEpoch();
-            await ConnectAsync(limit.Token).ConfigureAwait(false);
+            try
+            {
+                await ConnectAsync(limit.Token).ConfigureAwait(false);
+            }
+            catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session })
+            {
+                await RefuseUnlessStartedAnewAsync().ConfigureAwait(false);
+                return;
+            }
         }
         catch (Exception e) when (_control is not null && e is (IOException or SocketException or OperationCanceledException))
         {
             // Whatever broke then: its agent has taken the control lane, so it lives and has the session.
-        }
-        catch (ProtocolException e) when (e is { SaidByPeer: true, Code: WireErrorCode.Session })
-        {
-            // Its agent lives and knows nothing of the session: the host was started anew, and what ran there is gone.
-            return;
         }
         catch (Exception e) when (e is SocketException or OperationCanceledException)
         {
@@ -194,5 +197,21 @@ internal sealed partial class MigrationRun
         }
 
         throw new MigrationException($"the destination is not dead: its agent at {_options.Destination} answers and has the session. Go on with: postcopy migrate --resume {_session.Name}");
+    }
+
+    /// <summary>
+    /// Its agent lives and knows nothing of the session. What ran there is gone if that host was started anew since; an agent that looks at other files, or whose
+    /// files were removed, knows as little, and the container runs on.
+    /// </summary>
+    private async Task RefuseUnlessStartedAnewAsync()
+    {
+        string now = (await DestinationCheck.AskAsync(_options.Destination, _options.TokenFile, _options.Tls, _options.TlsName, CancellationToken.None).ConfigureAwait(false)).BootId;
+        if (now.Length > 0 && _record!.DestinationBootId is { Length: > 0 } then && now != then)
+        {
+            return;
+        }
+
+        throw new MigrationException(
+            $"its agent knows nothing of the session, but that host has not been started anew since it took {_engine.Subject}, which may be running there (was the agent started with another --state-dir?)");
     }
 }

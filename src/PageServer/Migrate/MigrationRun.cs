@@ -249,7 +249,7 @@ internal sealed partial class MigrationRun : IDisposable
         _restoresEarly = prepared.EarlyRestore;
         _images = new ImageSender(_control);
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
-        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init });
+        Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init, DestinationBootId = prepared.BootId });
         if (prepared.PreCopy)
         {
             await PreCopyAsync(target.InitPid, cancellation).ConfigureAwait(false);

@@ -20,6 +20,9 @@ internal sealed record SourceRecord
     /// <summary>The latest epoch that was dialled.</summary>
     public uint Epoch { get; init; }
 
+    /// <summary>Which boot of the destination took the container (see <see cref="BootId"/>); empty when its agent did not say.</summary>
+    public string DestinationBootId { get; init; } = "";
+
     /// <summary>The container's first process.</summary>
     public ProcessIdentity Init { get; init; }
 

@@ -10,23 +10,7 @@ internal static class SubjectLock
     internal static FileStream? TryTake(string stateDirectory, ProcessIdentity init)
     {
         Directory.CreateDirectory(stateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        FileStreamOptions options = new()
-        {
-            Mode = FileMode.OpenOrCreate,
-            Access = FileAccess.ReadWrite,
-            // flock(2); the file is unlinked while the lock is still held.
-            Share = FileShare.None,
-            Options = FileOptions.DeleteOnClose,
-            BufferSize = 0,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-        };
-        try
-        {
-            return new FileStream(Path.Combine(stateDirectory, string.Create(CultureInfo.InvariantCulture, $"moving.{init.Pid}.{init.StartTicks}")), options);
-        }
-        catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException))
-        {
-            return null;
-        }
+        // The file is unlinked while the lock is still held.
+        return FileLock.TryTake(Path.Combine(stateDirectory, string.Create(CultureInfo.InvariantCulture, $"moving.{init.Pid}.{init.StartTicks}")), FileOptions.DeleteOnClose);
     }
 }

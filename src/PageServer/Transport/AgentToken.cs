@@ -37,20 +37,19 @@ internal sealed class AgentToken
         return key.Length >= MinBytes ? new AgentToken(key) : throw new AgentTokenException($"the token in {path} is shorter than {MinBytes} characters");
     }
 
-    /// <summary>Reads the token, or makes a random one (mode 0600) when there is none.</summary>
-    internal static AgentToken LoadOrCreate(string path, out bool created)
+    /// <summary>Makes a random token (mode 0600) when there is none; false when there is.</summary>
+    internal static bool CreateUnlessThere(string path)
     {
-        created = false;
         if (!File.Exists(path))
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
             FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
             using FileStream file = new(path, options);
             file.Write(Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(64, lowercase: true) + "\n"));
-            created = true;
+            return true;
         }
 
-        return Load(path);
+        return false;
     }
 
     /// <summary>HMAC-SHA-256 over the parts, each of a fixed length.</summary>

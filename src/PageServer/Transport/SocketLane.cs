@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.IO.Pipelines;
+using System.Net;
 using System.Net.Sockets;
 using PostCopy.Buffers;
 
@@ -28,7 +29,9 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     {
         _socket = socket;
         _link = new Link(socket);
-        Peer = Describe(socket);
+        EndPoint? peer = RemoteEndPoint(socket);
+        Peer = peer?.ToString() is { Length: > 0 } named ? named : "a local peer, or one that is gone";
+        PeerAddress = (peer as IPEndPoint)?.Address;
         PipeOptions options = new(
             pool,
             PipeScheduler.Inline,
@@ -55,6 +58,9 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
 
     /// <summary>The other end, for messages.</summary>
     internal string Peer { get; }
+
+    /// <summary>The other end's address; null when it has none, or is gone already.</summary>
+    internal IPAddress? PeerAddress { get; }
 
     /// <summary>Encrypts from here on. See <see cref="TlsChannel.Dial"/>.</summary>
     internal void DialTls(TlsDialling tls, out string? refusal) => _link.Tls = TlsChannel.Dial(_socket, tls, out refusal);
@@ -97,9 +103,9 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         {
             _socket.Shutdown(SocketShutdown.Both);
         }
-        catch (SocketException)
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
         {
-            // Not connected any more: as good as shut down.
+            // Not connected any more, or whoever owned it is done with it: as good as shut down.
         }
     }
 
@@ -113,15 +119,15 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
         _writer.Complete();
     }
 
-    private static string Describe(Socket socket)
+    private static EndPoint? RemoteEndPoint(Socket socket)
     {
         try
         {
-            return socket.RemoteEndPoint?.ToString() is { Length: > 0 } peer ? peer : "local peer";
+            return socket.RemoteEndPoint;
         }
         catch (SocketException)
         {
-            return "a peer that is gone";
+            return null;
         }
     }
 

@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
+using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using PostCopy.Certificates;
 using PostCopy.Wire;
@@ -27,10 +28,23 @@ internal sealed class TlsChannel : IDisposable
         _below = new TlsSocketStream(socket);
         _stream = new SslStream(_below, leaveInnerStreamOpen: false, (_, certificate, chain, _) =>
         {
-            _verdict = judge(certificate as X509Certificate2, chain);
+            _verdict = Judge(judge, certificate as X509Certificate2, chain);
             _judged = true;
             return true;
         });
+    }
+
+    /// <summary>A certificate is a stranger's until it is judged, and what cannot be read of it must not be met by anybody but this.</summary>
+    private static string? Judge(Func<X509Certificate2?, X509Chain?, string?> judge, X509Certificate2? certificate, X509Chain? chain)
+    {
+        try
+        {
+            return judge(certificate, chain);
+        }
+        catch (Exception e) when (e is CryptographicException or ArgumentException)
+        {
+            return $"the peer's certificate cannot be read: {e.Message}";
+        }
     }
 
     /// <summary>
@@ -113,7 +127,7 @@ internal sealed class TlsChannel : IDisposable
         {
             handshake(_stream);
         }
-        catch (Exception e) when (e is AuthenticationException or IOException or InvalidOperationException)
+        catch (Exception e) when (e is AuthenticationException or IOException or InvalidOperationException or CryptographicException or ArgumentException)
         {
             _stream.Dispose();
             throw new ProtocolException(WireErrorCode.Unauthorized, $"no TLS 1.3 connection with {peer}: {Innermost(e)}");
@@ -152,7 +166,9 @@ internal sealed record TlsDialling(TlsIdentity Identity, string Host)
     /// <see cref="CertificateException"/> when the files do not do.
     /// </summary>
     internal static TlsDialling? For(AgentEndpoint agent, TlsFiles? files, string? name) =>
-        files is null || agent.UnixPath is not null ? null : new TlsDialling(TlsIdentity.Load(files), name ?? agent.Host);
+        files is null || agent.UnixPath is not null
+            ? null
+            : new TlsDialling(TlsIdentity.Load(files), name is null ? agent.Host : HostName.RequireNameOrAddress(name, "--tls-name"));
 }
 
 /// <summary>How sources are let in.</summary>

@@ -2,6 +2,7 @@ using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using PostCopy.Certificates;
+using PostCopy.Wire;
 
 namespace PostCopy.Transport;
 
@@ -17,6 +18,9 @@ internal sealed class TlsIdentity
     /// <summary>A certificate has about a kilobyte.</summary>
     private const int MaxFileBytes = 1 << 20;
 
+    /// <summary>Of a peer's names that are told; it may have shown anything.</summary>
+    private const int MaxDescribedChars = 256;
+
     private readonly X509Certificate2Collection _authorities;
 
     private TlsIdentity(SslStreamCertificateContext certificate, X509Certificate2Collection authorities)
@@ -28,7 +32,7 @@ internal sealed class TlsIdentity
     internal SslStreamCertificateContext Certificate { get; }
 
     /// <summary>For messages: the names in this host's certificate.</summary>
-    internal string Names => HostName.Describe(Certificate.TargetCertificate);
+    internal string Names => Describe(Certificate.TargetCertificate);
 
     /// <summary>Reads the files. Throws <see cref="CertificateException"/> with a message for the user.</summary>
     internal static TlsIdentity Load(TlsFiles files)
@@ -36,7 +40,7 @@ internal sealed class TlsIdentity
         RequireUsable(files.Authority);
         RequireUsable(files.Certificate);
         RequireUsable(files.Key);
-        if ((File.GetUnixFileMode(files.Key) & ~(UnixFileMode.UserRead | UnixFileMode.UserWrite)) != 0)
+        if ((Read(files.Key, () => File.GetUnixFileMode(files.Key)) & ~(UnixFileMode.UserRead | UnixFileMode.UserWrite)) != 0)
         {
             throw new CertificateException($"the key {files.Key} can be read or changed by others than its owner: chmod 0600 {files.Key}");
         }
@@ -80,7 +84,7 @@ internal sealed class TlsIdentity
             return "the agent showed no certificate";
         }
 
-        string names = HostName.Describe(certificate);
+        string names = Describe(certificate);
         return Judge(certificate, chain) is { } problem
             ? $"the agent's certificate (for {names}) {problem}"
             : HostName.Matches(certificate, host)
@@ -99,7 +103,7 @@ internal sealed class TlsIdentity
             return "the source showed no certificate: postcopy certs issue makes one";
         }
 
-        string names = HostName.Describe(certificate);
+        string names = Describe(certificate);
         return Judge(certificate, chain) is { } problem
             ? $"the source's certificate (for {names}) {problem}"
             : allowed.Count == 0 || allowed.Any(name => HostName.Matches(certificate, name))
@@ -119,6 +123,8 @@ internal sealed class TlsIdentity
         policy.ApplicationPolicy.Add(new Oid(purpose));
         return policy;
     }
+
+    private static string Describe(X509Certificate2 certificate) => PrintableText.Of(HostName.Describe(certificate), MaxDescribedChars);
 
     private static string? Judge(X509Certificate2 certificate, X509Chain chain)
     {
@@ -161,7 +167,7 @@ internal sealed class TlsIdentity
         {
             return read();
         }
-        catch (Exception e) when (e is CryptographicException or ArgumentException or NotSupportedException or UnauthorizedAccessException)
+        catch (Exception e) when (e is CryptographicException or ArgumentException or NotSupportedException or UnauthorizedAccessException or IOException)
         {
             throw new CertificateException($"{path} cannot be used: {e.Message}", e);
         }

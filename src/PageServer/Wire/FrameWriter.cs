@@ -50,16 +50,8 @@ internal static class FrameWriter
         ReadOnlySpan<byte> bytes = payload.IsSingleSegment ? payload.FirstSpan : payload.ToArray();
         return bytes.Length < 2
             ? new ProtocolException(WireErrorCode.ProtocolViolation, $"error frame: length {bytes.Length} leaves no room for a code")
-            : new ProtocolException((WireErrorCode)BinaryPrimitives.ReadUInt16LittleEndian(bytes), "the peer says: " + Printable(Encoding.UTF8.GetString(bytes[2..])), saidByPeer: true);
+            : new ProtocolException((WireErrorCode)BinaryPrimitives.ReadUInt16LittleEndian(bytes), "the peer says: " + PrintableText.Of(Encoding.UTF8.GetString(bytes[2..]), ProtocolLimits.MaxErrorTextBytes), saidByPeer: true);
     }
-
-    private static string Printable(string text) => string.Create(text.Length, text, static (span, source) =>
-    {
-        for (int i = 0; i < span.Length; i++)
-        {
-            span[i] = char.IsControl(source[i]) ? ' ' : source[i];
-        }
-    });
 
     /// <summary>A page request, see <see cref="PageRequest"/>.</summary>
     internal static void WritePageRequest(IBufferWriter<byte> output, ulong id, PageRequest request) =>

@@ -18,7 +18,7 @@ internal enum WireErrorCode : ushort
     /// <summary>The hosts' page sizes differ.</summary>
     PageSize = 5,
 
-    /// <summary>No such session, or it has this lane already.</summary>
+    /// <summary>No such session.</summary>
     Session = 6,
 
     /// <summary>The host has as many sessions as it accepts.</summary>
@@ -29,4 +29,7 @@ internal enum WireErrorCode : ushort
 
     /// <summary>A checksum that does not fit.</summary>
     Damaged = 9,
+
+    /// <summary>The session is here, and has this lane or a newer one already, or is ending.</summary>
+    Taken = 10,
 }
