@@ -3,7 +3,6 @@ using System.Text;
 using PostCopy.Check;
 using PostCopy.Linux;
 using PostCopy.Tests.Linux;
-using PostCopy.Tests.TestBed;
 
 namespace PostCopy.Tests.Check;
 

@@ -116,8 +116,10 @@ public sealed class DeadMigrateTests
     public async Task A_dead_attempt_is_in_nobodys_way()
     {
         await using Scene scene = await Scene.StartAsync();
-        await scene.LimitRateAsync(1);
-        scene.StartMigration();
+        await scene.StartHeldAsync("pre-dump");
+        // A minute for the images.
+        await scene.Lab["a"].RunAsync("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "8kb", "latency", "50ms");
+        scene.LetGo();
         await scene.WaitForPhaseAsync("sending images");
         await scene.KillMigrateAsync();
         await scene.Walker.WaitUntilItLivesAsync();

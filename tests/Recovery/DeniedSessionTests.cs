@@ -4,7 +4,6 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.Recovery;
 
 /// <summary>The destination's agent lives and knows nothing of a session whose container runs there: that is no proof that the container is gone.</summary>
-[Collection(EndToEndCollection.Name)]
 public sealed class DeniedSessionTests
 {
     [SkippableFact]

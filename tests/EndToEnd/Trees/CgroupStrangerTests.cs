@@ -3,8 +3,7 @@ using PostCopy.Tests.TestBed;
 namespace PostCopy.Tests.EndToEnd.Trees;
 
 /// <summary>What is in a container's cgroup but not in its tree would be killed with it, and run nowhere.</summary>
-[Collection(EndToEndCollection.Name)]
-public sealed class StrangerTests
+public sealed class CgroupStrangerTests
 {
     [SkippableFact]
     public async Task What_runc_exec_has_started_is_named_and_neither_frozen_nor_killed()
