@@ -95,6 +95,8 @@ public sealed class LeftSessionTests
     {
         Peer peer = Dial(agent, session, epoch);
         peer.Expect(FrameKind.HelloAck);
+        // Nothing, in one message.
+        peer.Expect(FrameKind.Owed);
         return peer;
     }
 
