@@ -25,6 +25,8 @@ read_start() {
   local stat
   read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
   set -- ${stat##*) }
+  # A zombie whose parent does not care is dead; a first thread that has ended while others go on is not.
+  [[ $1 != [ZX] || ${18} -gt 1 ]] || return 1
   start=${20}
 }
 
