@@ -6,15 +6,13 @@ namespace PostCopy.Tests.DropIn;
 /// <summary>What must never happen: a failure that the source takes for success, or a missing page that reads as zeroes.</summary>
 public sealed partial class DeathTests
 {
-    /// <summary>Large enough that the drain is not over before the daemon is stopped.</summary>
-    private const int Mebibytes = 384;
 
     [SkippableTheory]
     [InlineData(Kind.Tree)]
     [InlineData(Kind.Runc)]
     public async Task Our_daemon_is_killed_in_the_drain_and_crius_dump_resumes(Kind kind)
     {
-        await using Scene scene = await Scene.SetAsync(kind, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(kind);
         await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -30,7 +28,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task Our_daemon_is_killed_and_our_server_stays_frozen()
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -50,7 +48,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task The_operator_knows_that_it_runs_there_and_the_frozen_copy_is_discarded()
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -71,7 +69,7 @@ public sealed partial class DeathTests
     [InlineData(Kind.Runc, "USR1")]
     public async Task Our_server_is_killed_in_the_drain_and_another_goes_on(Kind kind, string decision)
     {
-        await using Scene scene = await Scene.SetAsync(kind, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(kind);
         await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -146,7 +144,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task The_server_dies_and_tasks_wait_instead_of_reading_zeroes()
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -181,7 +179,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task The_server_dies_just_before_the_restore_is_finished_and_no_task_reads_zeroes()
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         string gate = $"{scene.Lab.Shared}/gate", reached = $"{scene.Lab.Shared}/reached";
@@ -210,7 +208,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task A_keeper_that_dies_in_the_drain_has_a_successor_that_holds_everything()
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -236,7 +234,7 @@ public sealed partial class DeathTests
     [InlineData(Player.PostCopy)]
     public async Task The_copy_is_killed_in_the_drain_and_the_source_is_not_discarded(Player server)
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(server);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -295,7 +293,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task What_still_arrives_is_not_dumped()
     {
-        await using Scene scene = await Scene.SetAsync(Kind.Tree, Mebibytes);
+        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         (await scene.RestoreAsync()).EnsureSuccess();
@@ -343,6 +341,14 @@ public sealed partial class DeathTests
         await scene.Program.VerifyAsync();
         scene.Program.AssertRanOn();
         Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
+    }
+
+    /// <summary>A drain of a minute, which nobody waits for: it is not over before what is to happen in it.</summary>
+    private static async Task<Scene> SetSlowlyAsync(Kind kind)
+    {
+        Scene scene = await Scene.SetAsync(kind, mebibytes: 48);
+        await scene.Lab["a"].LimitRateAsync(8);
+        return scene;
     }
 
     private static async Task AssertStalledAsync(Scene scene)

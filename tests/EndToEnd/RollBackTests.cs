@@ -85,7 +85,14 @@ public sealed class RollBackTests : IAsyncLifetime
         string bundle = await Bundle.CopyAsync(Hosts, Program.Container.Bundle, "bundle-without-network");
         string config = await File.ReadAllTextAsync($"{bundle}/config.json");
         await File.WriteAllTextAsync($"{bundle}/config.json", config.Replace("netns/walker-a", "netns/walker-missing", StringComparison.Ordinal));
-        await AssertRestoreFailsAsync(bundle, "walker-missing");
+        await using (RunningAgent agent = await Hosts["b"].StartAgentAsync())
+        {
+            MigrationResult result = await Migration.RunAsync(Hosts, Hosts["a"], Program.Container, agent, "--bundle", bundle);
+            result.Expect(ExitCode.Cannot, "refused");
+            Assert.Contains("walker-missing", result.Error, StringComparison.Ordinal);
+        }
+
+        await AssertUnharmedAsync();
     }
 
     /// <summary>While CRIU restores: <see cref="Recovery.StatusTests"/>.</summary>

@@ -36,7 +36,7 @@ public sealed partial class SecurityPageTests
                 string[] shell = ["sh", "-c", $"cd /run && {line}"];
                 if (command.Contains(" agent ", StringComparison.Ordinal))
                 {
-                    agent = lab[host].Start(shell);
+                    agent = lab[host].Start("sh", "-c", $"cd /run && exec {line}");
                     await agent.WaitForOutputAsync(static started => started.Error.Contains("listening on", StringComparison.Ordinal), Limit);
                 }
                 // The copy between hosts goes through what both see; everything else is run as it stands there.

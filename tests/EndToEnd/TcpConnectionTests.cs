@@ -66,16 +66,19 @@ public sealed class TcpConnectionTests
         await using Lab lab = await Lab.UpAsync("a", "b", "client");
         string network = await lab["a"].MakeContainerNetworkAsync("service-a", ServiceAddress, connected: true);
         string bundle = await Bundle.MakeAsync(lab, "echo-bundle", network, [], $"{lab.Programs}/echo-server", $"{Port}");
+        string bundleThere = await Bundle.CopyAsync(lab, bundle, "echo-bundle-there");
+        File.Delete($"{bundleThere}/rootfs/bin/echo-server");
         Container server = await Container.RunAsync(lab["a"], "echo", bundle);
 
         await using RunningCommand client = await ConnectAsync(lab);
         int answersAtFailure;
+        await lab["b"].MakeContainerNetworkAsync("service-a", ServiceAddress, connected: false);
         await using (RunningAgent agent = await lab["b"].StartAgentAsync())
         {
-            // The network of the bundle is not on b: the restore fails.
-            MigrationResult result = await Migration.RunAsync(lab, lab["a"], server, agent, "--tcp-established");
+            // The program is not in the bundle on b: the restore fails.
+            MigrationResult result = await Migration.RunAsync(lab, lab["a"], server, agent, "--tcp-established", "--bundle", bundleThere);
             result.Expect(ExitCode.RolledBack, "rolled-back");
-            Assert.Contains("service-a", result.Error, StringComparison.Ordinal);
+            Assert.Contains("bin/echo-server", result.Error, StringComparison.Ordinal);
             answersAtFailure = Answers(client).Length;
         }
 

@@ -64,7 +64,7 @@ public sealed class StatusTests
         await scene.Lab["b"].RunAsync("ss", "-K", "sport", "=", ":7077");
         await scene.Lab["b"].CutAsync();
         await scene.WaitForPhaseAsync("stalled");
-        Assert.Contains("a connection to", (await SingleAsync(scene, "a")).WaitsFor, StringComparison.Ordinal);
+        await Condition.WaitAsync(async () => (await SingleAsync(scene, "a")).WaitsFor.Contains("a connection to", StringComparison.Ordinal), Limit, "the source to say what it waits for");
         await scene.KillMigrateAsync();
         AssertSays(await scene.AbortAsync(here.Session), ExitCode.HandedOff, "--resume");
         await scene.Lab["b"].MendAsync();

@@ -70,7 +70,11 @@ internal sealed class LazyPagesSocket : IDisposable
     public void Dispose()
     {
         _ = Conclude();
-        _connection?.Dispose();
+        lock (_gate)
+        {
+            _connection?.Dispose();
+            _connection = null;
+        }
     }
 
     private void HearOut(Action<ImagePid, Userfaultfd> arrived, Action<int>? connected)
