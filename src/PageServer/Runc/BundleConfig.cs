@@ -22,6 +22,9 @@ internal sealed record BundleConfig
     /// <summary>Namespaces that it joins instead of having its own.</summary>
     public IReadOnlyList<string> NamespacePaths { get; private init; } = [];
 
+    /// <summary>That of its network; null when it has one of its own, or the host's.</summary>
+    public string? NetworkPath { get; private init; }
+
     /// <summary>Null when it cannot be read.</summary>
     internal static BundleConfig? TryRead(string bundle)
     {
@@ -35,6 +38,9 @@ internal sealed record BundleConfig
 
             using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(file.FullName));
             JsonElement config = document.RootElement;
+            (string? Type, string Path)[] joined = At(config, "linux", "namespaces") is { ValueKind: JsonValueKind.Array } namespaces
+                ? [.. namespaces.EnumerateArray().Select(static one => (Text(At(one, "type")), Text(At(one, "path")) ?? "")).Where(static one => one.Item2.Length > 0)]
+                : [];
             return new BundleConfig
             {
                 // Negative means none.
@@ -44,9 +50,8 @@ internal sealed record BundleConfig
                 CgroupsPath = Text(At(config, "linux", "cgroupsPath")),
                 HasTerminal = At(config, "process", "terminal") is { ValueKind: JsonValueKind.True },
                 RootPath = Text(At(config, "root", "path")) is { Length: > 0 } root ? Path.Combine(bundle, root) : null,
-                NamespacePaths = At(config, "linux", "namespaces") is { ValueKind: JsonValueKind.Array } namespaces
-                    ? [.. namespaces.EnumerateArray().Select(static joined => Text(At(joined, "path"))).OfType<string>().Where(static path => path.Length > 0)]
-                    : [],
+                NamespacePaths = [.. joined.Select(static one => one.Path)],
+                NetworkPath = joined.FirstOrDefault(static one => one.Type == "network").Path,
             };
         }
         catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException or InvalidOperationException)

@@ -1,12 +1,13 @@
 using Microsoft.Win32.SafeHandles;
+using Mono.Unix.Native;
 using PostCopy.Linux;
 
 namespace PostCopy.Runc;
 
 /// <summary>
 /// The rules by which CRIU cuts a dumped container off: in its network namespace the chain <c>CRIU</c> of iptables, or with <c>network-lock nftables</c> a
-/// table <c>inet CRIU-...</c>. After a successful dump they stay: in a namespace that has a name, and so outlives the container, they would keep whatever
-/// comes next off the network.
+/// table <c>inet CRIU-...</c>. After a successful dump, and after a restore that failed, they stay: in a namespace that has a name, and so outlives the
+/// container, they would keep whatever comes next off the network.
 /// </summary>
 internal sealed class NetworkLock : IDisposable
 {
@@ -21,6 +22,12 @@ internal sealed class NetworkLock : IDisposable
         bool isOurs = File.ResolveLinkTarget(path, returnFinalTarget: false)?.Name == File.ResolveLinkTarget("/proc/self/ns/net", returnFinalTarget: false)?.Name;
         return new NetworkLock(isOurs ? null : File.OpenHandle(path));
     }
+
+    /// <summary>The same of a namespace by its path; of nothing when it is our own, or not there.</summary>
+    internal static NetworkLock At(string? path) =>
+        path is not null && Syscall.stat(path, out Stat there) == 0 && Syscall.stat("/proc/self/ns/net", out Stat ours) == 0 && (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+            ? new NetworkLock(File.OpenHandle(path))
+            : new NetworkLock(null);
 
     /// <summary>Removes the rules that are there. Throws <see cref="RuncException"/> with what is left and how to remove it.</summary>
     internal async Task RemoveAsync(CancellationToken cancellation)

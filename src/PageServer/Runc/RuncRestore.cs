@@ -38,6 +38,8 @@ internal sealed class RuncRestore(string id, string bundle, bool systemdCgroup, 
         MountedTree.Unmount(Path.Combine(runcRoot ?? RuncCommand.DefaultRoot, id));
         await _runc.DeleteAsync(id, cancellation).ConfigureAwait(false);
         ContainerCgroups.RemoveEmpty(id, bundle);
+        using NetworkLock networkLock = NetworkLock.At(BundleConfig.TryRead(bundle)?.NetworkPath);
+        await networkLock.RemoveAsync(cancellation).ConfigureAwait(false);
     }
 
     public void Settle(CriuSession criu)
