@@ -45,11 +45,14 @@ public sealed class LinkCutTests
     {
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
+        // Each round takes some seconds.
+        await scene.LimitRateAsync(1);
         for (int round = 0; round < 3; round++)
         {
             await scene.Lab["b"].RunAsync("ss", "-K", "sport", "=", ":7077");
             int broken = round + 1;
             await Condition.WaitAsync(() => scene.Count("stalled") >= broken, Limit, "the source to notice");
+            await Condition.WaitAsync(() => scene.Count("memory follows") > broken, Limit, "the source to connect again");
         }
 
         await scene.ExpectMovedAsync();
