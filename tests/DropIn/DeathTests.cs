@@ -12,10 +12,8 @@ public sealed partial class DeathTests
     [InlineData(Kind.Runc)]
     public async Task Our_daemon_is_killed_in_the_drain_and_crius_dump_resumes(Kind kind)
     {
-        await using Scene scene = await SetSlowlyAsync(kind);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(kind, server: Player.Criu);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await lazyPages.SignalAsync("KILL");
 
         // A FIN would have killed the tasks, and the dump would have ended with 0.
@@ -28,10 +26,8 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task Our_daemon_is_killed_and_our_server_stays_frozen()
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(Kind.Tree, server: Player.PostCopy);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await lazyPages.SignalAsync("KILL");
         await dump.Command.WaitForOutputAsync(static c => Undecided().IsMatch(c.Error), Scene.Limit);
         // A polite end is refused, too: only the operator knows which copy is right.
@@ -48,10 +44,8 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task The_operator_knows_that_it_runs_there_and_the_frozen_copy_is_discarded()
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(Kind.Tree, server: Player.PostCopy);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await lazyPages.SignalAsync("KILL");
         await dump.Command.WaitForOutputAsync(static c => Undecided().IsMatch(c.Error), Scene.Limit);
         await dump.SignalAsync("USR1");
@@ -69,10 +63,8 @@ public sealed partial class DeathTests
     [InlineData(Kind.Runc, "USR1")]
     public async Task Our_server_is_killed_in_the_drain_and_another_goes_on(Kind kind, string decision)
     {
-        await using Scene scene = await SetSlowlyAsync(kind);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(kind, server: Player.PostCopy);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await dump.SignalAsync("KILL");
         string session = Session().Match(dump.Command.Error).Groups[1].Value;
         Assert.Equal(1, (await lazyPages.WaitAsync()).ExitCode);
@@ -144,10 +136,8 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task The_server_dies_and_tasks_wait_instead_of_reading_zeroes()
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(Kind.Tree, server: Player.Criu);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await dump.SignalAsync("KILL");
         await dump.WaitAsync();
 
@@ -179,7 +169,7 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task The_server_dies_just_before_the_restore_is_finished_and_no_task_reads_zeroes()
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
+        await using Scene scene = await SlowDrain.SetAsync(Kind.Tree);
         await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
         await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
         string gate = $"{scene.Lab.Shared}/gate", reached = $"{scene.Lab.Shared}/reached";
@@ -208,10 +198,8 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task A_keeper_that_dies_in_the_drain_has_a_successor_that_holds_everything()
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.PostCopy);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(Kind.Tree, server: Player.PostCopy);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await dump.SignalAsync("STOP");
         await lazyPages.KillChildAsync();
         await lazyPages.Command.WaitForOutputAsync(static c => c.Error.Contains("another one holds", StringComparison.Ordinal), Scene.Limit);
@@ -234,10 +222,8 @@ public sealed partial class DeathTests
     [InlineData(Player.PostCopy)]
     public async Task The_copy_is_killed_in_the_drain_and_the_source_is_not_discarded(Player server)
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
-        await using ReadyCommand dump = await scene.DumpAsync(server);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(Kind.Tree, server: server);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await RemoveFromBAsync(scene);
         CommandResult end = await lazyPages.WaitAsync();
         Assert.Equal(1, end.ExitCode);
@@ -291,10 +277,8 @@ public sealed partial class DeathTests
     [SkippableFact]
     public async Task What_still_arrives_is_not_dumped()
     {
-        await using Scene scene = await SetSlowlyAsync(Kind.Tree);
-        await using ReadyCommand dump = await scene.DumpAsync(Player.Criu);
-        await using ReadyCommand lazyPages = await scene.LazyPagesAsync(Player.PostCopy);
-        (await scene.RestoreAsync()).EnsureSuccess();
+        await using SlowDrain drain = await SlowDrain.BeginAsync(Kind.Tree, server: Player.Criu);
+        (Scene scene, ReadyCommand dump, ReadyCommand lazyPages) = drain;
         await lazyPages.SignalAsync("KILL");
         await dump.WaitAsync();
         string images = $"{scene.Lab.Shared}/images-2";
@@ -339,14 +323,6 @@ public sealed partial class DeathTests
         await scene.Program.VerifyAsync();
         scene.Program.AssertRanOn();
         Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
-    }
-
-    /// <summary>A drain of a minute, which nobody waits for: it is not over before what is to happen in it.</summary>
-    private static async Task<Scene> SetSlowlyAsync(Kind kind)
-    {
-        Scene scene = await Scene.SetAsync(kind, mebibytes: 48);
-        await scene.Lab["a"].LimitRateAsync(8);
-        return scene;
     }
 
     private static async Task AssertStalledAsync(Scene scene)

@@ -62,15 +62,7 @@ internal sealed partial class LazyMemory : IDisposable
     /// <summary>A few bytes of an image can claim any amount of pages, and each page costs some bits before it comes.</summary>
     private static void RefuseMoreThanThereIs(IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> owed)
     {
-        ulong pages = 0;
-        foreach ((_, IReadOnlyList<PageRange> ranges) in owed)
-        {
-            foreach (PageRange range in ranges)
-            {
-                pages += range.PageCount;
-            }
-        }
-
+        ulong pages = owed.SelectMany(static process => process.Value).Aggregate(0UL, static (sum, range) => sum + range.PageCount);
         ulong there = new HostMemory().Total;
         if (pages > there >> PageSize.Shift)
         {
@@ -97,7 +89,7 @@ internal sealed partial class LazyMemory : IDisposable
     public event Action<Exception>? Failed;
 
     /// <summary>Takes over the userfaultfd of a process, with its ownership. Its faults are served from now on.</summary>
-    /// <exception cref="Linux.LinuxException">The keeper did not take it. It is served all the same: to close it could give a task zeroes.</exception>
+    /// <exception cref="LinuxException">The keeper did not take it. It is served all the same: to close it could give a task zeroes.</exception>
     /// <exception cref="ArgumentException">The process already has one.</exception>
     public void Add(ImagePid pid, Userfaultfd uffd)
     {
@@ -106,7 +98,7 @@ internal sealed partial class LazyMemory : IDisposable
         {
             _keeper.Keep(id, uffd);
         }
-        catch (Linux.LinuxException)
+        catch (LinuxException)
         {
             ServeArrived(id, pid, uffd);
             throw;
@@ -128,7 +120,7 @@ internal sealed partial class LazyMemory : IDisposable
     }
 
     /// <summary>The keeper has died: another one gets every userfaultfd that there is, and those to come. Returns how many it got.</summary>
-    /// <exception cref="Linux.LinuxException">This one has died, too.</exception>
+    /// <exception cref="LinuxException">This one has died, too.</exception>
     public int ReplaceKeeper(IUserfaultfdKeeper keeper)
     {
         int count = 0;
@@ -238,13 +230,10 @@ internal sealed partial class LazyMemory : IDisposable
     /// Every task has ended, and at least one of them while it was still owed pages: by itself, or killed, or because CRIU failed after all. That cannot be
     /// told apart from here.
     /// </summary>
-    public bool EndedBeforeTheirPages
+    public bool HaveEndedBeforeTheirPages()
     {
-        get
-        {
-            RetireExited();
-            return _spaces.IsEmpty && Counters.DroppedByExits > 0;
-        }
+        RetireExited();
+        return _spaces.IsEmpty && Counters.DroppedByExits > 0;
     }
 
     private static bool HasExited(AddressSpace space)

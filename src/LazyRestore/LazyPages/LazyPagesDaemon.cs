@@ -123,7 +123,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
             return End.Lost;
         }
 
-        bool ended = memory.EndedBeforeTheirPages;
+        bool ended = memory.HaveEndedBeforeTheirPages();
         if (ended)
         {
             feeder.Abort();

@@ -62,9 +62,10 @@ internal sealed class StandingKeeper : IUserfaultfdKeeper, IDisposable
         }
 
         _replacedAt = Environment.TickCount64;
+        KeeperProcess successor = Start();
         // Not disposed of before the other one has everything: a fork that is being dealt with may still speak to it.
         using KeeperProcess dead = _process;
-        _process = Start();
+        _process = successor;
         LazyPagesLog.KeeperReplaced(_logger, memory.ReplaceKeeper(this));
     }
 

@@ -417,13 +417,16 @@ internal sealed class FrozenDump : IDisposable
 
     private void Reach(int root, Dictionary<Memory.ImagePid, int> tasks)
     {
-        _freezer = _request.ContainerId is { } id ? new RuncCheckpoint(id, runcRoot: null).Gather(_criu, root, [.. tasks.Values]) : FreezerCgroup.Of(root);
-        if (tasks.Values.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
+        _tasks = [.. tasks.Values];
+        if (_request.ContainerId is { } id)
+        {
+            _freezer = new RuncCheckpoint(id, runcRoot: null).Gather(_criu, root, _tasks);
+        }
+        else if (_tasks.Except((_freezer = FreezerCgroup.Of(root)).Processes()).ToArray() is { Length: > 0 } strays)
         {
             throw new IOException($"pid {string.Join(", ", strays)} of {Name} has left its cgroup {_freezer.Directory}, so it cannot be held safely");
         }
 
-        _tasks = [.. tasks.Values];
         _networkLock = NetworkLock.Of(root);
         _source = new ProcessPageSource(tasks);
     }

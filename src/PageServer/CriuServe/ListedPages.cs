@@ -18,7 +18,7 @@ internal sealed class ListedPages
 
     internal IReadOnlyList<KeyValuePair<ImagePid, IReadOnlyList<PageRange>>> Ranges { get; }
 
-    internal ulong TotalPages => Ranges.Aggregate(0UL, static (sum, process) => process.Value.Aggregate(sum, static (pages, range) => pages + range.PageCount));
+    internal ulong TotalPages => Ranges.SelectMany(static process => process.Value).Aggregate(0UL, static (sum, range) => sum + range.PageCount);
 
     internal bool Contains(ImagePid pid, ulong address) => PagesFrom(pid, address) > 0;
 

@@ -250,6 +250,8 @@ internal sealed partial class MigrationRun : IDisposable
         _images = new ImageSender(_control);
         _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
         Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init, DestinationBootId = prepared.BootId });
+        // From here on there is something that a sudden death would leave.
+        TellStatus();
         if (prepared.PreCopy)
         {
             await PreCopyAsync(target.InitPid, cancellation).ConfigureAwait(false);

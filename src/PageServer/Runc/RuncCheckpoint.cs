@@ -24,7 +24,9 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
             throw new RuncException($"the container '{container.Id}' is {container.Status}: only a running one can be moved{(container.Status == "paused" ? " (runc resume it first)" : "")}");
         }
 
-        RefuseStrangers(FreezerOf(container.InitPid), container.InitPid);
+        FreezerCgroup freezer = FreezerOf(container.InitPid);
+        // A process that is forked or adopted between two looks is found by one of them.
+        Refuse(StrangersIn(freezer, TaskTree.Map(container.InitPid).Values).Intersect(StrangersIn(freezer, TaskTree.Map(container.InitPid).Values)), freezer);
         return new CheckpointTarget(container.InitPid, container.Id, container.Bundle, [], _runc.IsOfSystemd(id));
     }
 
@@ -35,7 +37,7 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
     public FreezerCgroup Gather(CriuSession criu, int rootPid, IReadOnlyList<int> tasks)
     {
         FreezerCgroup freezer = FreezerOf(rootPid);
-        RefuseStrangers(freezer, rootPid);
+        Refuse(StrangersIn(freezer, tasks), freezer);
         return tasks.Except(freezer.Processes()).ToArray() is { Length: > 0 } strays
             ? throw new RuncException($"pid {string.Join(", ", strays)} of the container has left the container's cgroup {freezer.Directory}, so it cannot be held safely")
             : freezer;
@@ -48,19 +50,16 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
     /// Everybody in the container's cgroup is frozen with it and killed once it has moved, but CRIU takes along only init and those below it. What <c>runc exec</c>
     /// started is in the cgroup and somebody else's child.
     /// </summary>
-    private void RefuseStrangers(FreezerCgroup freezer, int initPid)
+    private void Refuse(IEnumerable<int> strangers, FreezerCgroup freezer)
     {
-        // A process that is forked or adopted between two looks is found by one of them.
-        int[] strangers = [.. Strangers(freezer, initPid)];
-        if (strangers.Length > 0 && strangers.Intersect(Strangers(freezer, initPid)).ToArray() is { Length: > 0 } still)
+        if (strangers.ToArray() is { Length: > 0 } pids)
         {
             throw new RuncException(
-                $"pid {string.Join(", ", still)} in the cgroup {freezer.Directory} of container '{id}' is no child of the container's first process (started by runc exec, or of another container with the same cgroup): CRIU would not take it along, and it would end here. End it first");
+                $"pid {string.Join(", ", pids)} in the cgroup {freezer.Directory} of container '{id}' is no child of the container's first process (started by runc exec, or of another container with the same cgroup): CRIU would not take it along, and it would end here. End it first");
         }
     }
 
-    private static IEnumerable<int> Strangers(FreezerCgroup freezer, int initPid) =>
-        freezer.Processes().ToArray().Except(TaskTree.Map(initPid).Values).Where(static pid => !TaskTree.HasEnded(pid));
+    private static IEnumerable<int> StrangersIn(FreezerCgroup freezer, IEnumerable<int> tree) => freezer.Processes().Except(tree).Where(static pid => !TaskTree.HasEnded(pid));
 
     public void Release(CriuSession criu)
     {

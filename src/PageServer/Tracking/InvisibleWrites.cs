@@ -1,4 +1,5 @@
 using System.Globalization;
+using PostCopy.Linux;
 using PostCopy.Pages;
 
 namespace PostCopy.Tracking;
@@ -82,19 +83,9 @@ internal static class InvisibleWrites
             : throw new IOException($"a descriptor's information in /proc has no line {name}");
 
     /// <summary>The numbers of mounts with such file systems: those that the process sees, and ours, since a descriptor may have come from outside its container.</summary>
-    private static HashSet<string> DirectMounts(int pid)
-    {
-        HashSet<string> found = [];
-        foreach (string line in File.ReadLines($"/proc/{pid}/mountinfo").Concat(File.ReadLines("/proc/self/mountinfo")))
-        {
-            // proc_pid_mountinfo(5): a number first; behind the " - " the file system's type, which may have a subtype.
-            string type = line[(line.IndexOf(" - ", StringComparison.Ordinal) + 3)..];
-            if (DirectFileSystems.Contains(type[..type.AsSpan().IndexOfAny(' ', '.')]))
-            {
-                found.Add(line[..line.IndexOf(' ', StringComparison.Ordinal)]);
-            }
-        }
+    private static HashSet<string> DirectMounts(int pid) =>
+        [.. MountEntry.SeenBy(pid.ToString(CultureInfo.InvariantCulture)).Concat(MountEntry.All()).Where(static mount => DirectFileSystems.Contains(WithoutSubtype(mount.Type))).Select(static mount => mount.Id)];
 
-        return found;
-    }
+    /// <summary><c>fuse.sshfs</c></summary>
+    private static string WithoutSubtype(string type) => type.Split('.')[0];
 }
