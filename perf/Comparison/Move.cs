@@ -26,7 +26,7 @@ internal sealed record Steps(double DumpMs, double ImagesMs, double RestoreMs, d
 /// <summary>One container, moved once, and found to be right.</summary>
 /// <param name="Sweep">What its program saw; null when it touched nothing.</param>
 /// <param name="Steps">Where the time went.</param>
-/// <param name="StandstillMs">The longest gap in the program's own log: what it and its users saw of the downtime.</param>
+/// <param name="StandstillMs">The gap in the program's own log between the two hosts: what it and its users saw of the downtime.</param>
 /// <param name="TotalMs">From the command to its end.</param>
 /// <param name="WireBytes">Over the wire, in both directions, headers included.</param>
 /// <param name="CpuSeconds">Of everything on both hosts.</param>

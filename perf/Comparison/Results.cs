@@ -23,7 +23,7 @@ internal static class Results
         }
 
         table.AppendLine();
-        table.AppendLine($"`eng/bench.sh{options}` on {machine}. Medians of interleaved runs; a run counts when every byte was right.");
+        table.AppendLine($"`eng/bench.sh{options}` on {machine}. Medians of interleaved runs, of one each in part large; a run counts when every byte was right.");
         return table.ToString();
     }
 

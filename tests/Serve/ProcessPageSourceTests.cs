@@ -5,7 +5,7 @@ using PostCopy.Pages;
 
 namespace PostCopy.Tests.Serve;
 
-/// <summary>Against a real process, whose page 0 is readable, page 1 PROT_NONE, page 2 unmapped and pages 3 and 4 readable.</summary>
+/// <summary>Against a real process, whose page 0 is readable, page 1 PROT_NONE, page 2 unmapped and 3 to 39 readable, but for page 20, which is PROT_NONE; behind them nothing is mapped.</summary>
 public sealed class ProcessPageSourceTests : IDisposable
 {
     private const string Program = """
@@ -17,12 +17,12 @@ public sealed class ProcessPageSourceTests : IDisposable
         int main(void)
         {
             long size = sysconf(_SC_PAGESIZE);
-            char *memory = mmap(NULL, 5 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            char *memory = mmap(NULL, 41 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (memory == MAP_FAILED)
                 return 1;
-            for (int page = 0; page < 5; page++)
+            for (int page = 0; page < 40; page++)
                 memset(memory + page * size, 'a' + page, size);
-            if (mprotect(memory + size, size, PROT_NONE) || munmap(memory + 2 * size, size))
+            if (mprotect(memory + size, size, PROT_NONE) || mprotect(memory + 20 * size, size, PROT_NONE) || munmap(memory + 2 * size, size) || munmap(memory + 40 * size, size))
                 return 1;
             printf("%lx\n", (unsigned long)memory);
             fflush(stdout);
@@ -60,6 +60,18 @@ public sealed class ProcessPageSourceTests : IDisposable
         AssertRead(page: 3, asked: 2, "de");
     }
 
+    /// <summary>By process_vm_readv(2), which stops in front of page 20.</summary>
+    [Fact]
+    public void Reads_much_at_once()
+    {
+        AssertRead(page: 3, asked: 37, Pages(3, 37));
+        AssertRead(page: 20, asked: 20, Pages(20, 20));
+        AssertRead(page: 3, asked: 100, Pages(3, 37));
+        _process.Kill();
+        _process.WaitForExit();
+        Assert.Throws<PageSourceException>(() => _source.Read(Pid, _start + PageSize.ToBytes(3), new byte[37 * PageSize.Bytes]));
+    }
+
     [Fact]
     public void Ends_in_front_of_what_is_not_mapped()
     {
@@ -93,6 +105,8 @@ public sealed class ProcessPageSourceTests : IDisposable
         _process.Dispose();
         _directory.Delete(recursive: true);
     }
+
+    private static string Pages(int first, int count) => string.Concat(Enumerable.Range('a' + first, count).Select(static letter => (char)letter));
 
     private void AssertRead(int page, int asked, string expected)
     {

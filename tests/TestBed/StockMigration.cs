@@ -73,5 +73,5 @@ internal static class StockMigration
             .Where(line => line.Contains("rror", StringComparison.Ordinal) && !line.Contains("RLIMIT_NOFILE", StringComparison.Ordinal)));
 }
 
-/// <summary>How long each step took; the container stands still during the first three.</summary>
+/// <summary>How long each step took, around its commands; the container stands still for most of the first three.</summary>
 internal sealed record StockTimes(TimeSpan Dump, TimeSpan CopyImages, TimeSpan Restore, TimeSpan Drain);

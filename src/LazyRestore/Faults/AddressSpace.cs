@@ -31,6 +31,12 @@ internal sealed class AddressSpace(int id, DumpedProcess process, Userfaultfd uf
     /// <summary>A page could not be installed although it is owed; said once for each address space.</summary>
     public bool IsFailing { get; set; }
 
+    /// <summary>When its events could not be read first, a <see cref="System.Diagnostics.Stopwatch"/> timestamp; null as long as they can. Of the fault thread alone.</summary>
+    public long? UnreadableSince { get; set; }
+
+    /// <summary>That has lasted, and was said.</summary>
+    public bool IsUnreadable { get; set; }
+
     /// <summary>Some mappings of the dump are not in this forked child; once seen, for the others of its pages nobody waits any more.</summary>
     public bool LacksMappings { get; set; }
 

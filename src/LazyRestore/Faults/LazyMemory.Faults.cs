@@ -13,6 +13,9 @@ internal sealed partial class LazyMemory
 
     private static readonly TimeSpan ReadErrorPause = TimeSpan.FromMilliseconds(10);
 
+    /// <summary>How long events may be unreadable before that is said to be a failure: tasks wait meanwhile, and nothing is lost.</summary>
+    private static readonly TimeSpan ReadErrorPatience = TimeSpan.FromSeconds(5);
+
     private readonly UffdEvent[] _events = new UffdEvent[EventsPerRead];
 
     private void ServeFaults()
@@ -126,6 +129,11 @@ internal sealed partial class LazyMemory
         if (errno != Errno.None)
         {
             ReadFailed(space, errno);
+        }
+        else
+        {
+            space.UnreadableSince = null;
+            space.IsUnreadable = false;
         }
 
         return count;
@@ -253,6 +261,7 @@ internal sealed partial class LazyMemory
 
             if (result.Bytes > 0)
             {
+                _isShortOfMemory = false;
                 space.FirstTouch.Filled(address + (ulong)result.Bytes);
                 Counters.AddZeroFilled(result.Bytes >> PageSize.Shift);
                 return Errno.None;
@@ -267,11 +276,23 @@ internal sealed partial class LazyMemory
         }
     }
 
+    /// <summary>
+    /// The event stays where it is and is read again. What passes, as when there is no descriptor for a forked child just now, is no reason to give the session up.
+    /// </summary>
     private void ReadFailed(AddressSpace space, Errno errno)
     {
         LinuxException exception = new($"read of the userfaultfd of process {space.Process.Pid}", errno);
-        FaultsLog.CannotReadEvents(_logger, exception, space.Process.Pid);
-        Fail(exception);
+        if (space.UnreadableSince is not { } since)
+        {
+            space.UnreadableSince = Stopwatch.GetTimestamp();
+            FaultsLog.CannotReadEvents(_logger, exception, space.Process.Pid);
+        }
+        else if (!space.IsUnreadable && Stopwatch.GetElapsedTime(since) > ReadErrorPatience)
+        {
+            space.IsUnreadable = true;
+            Fail(exception);
+        }
+
         Thread.Sleep(ReadErrorPause);
     }
 }

@@ -119,6 +119,7 @@ internal sealed unsafe partial class LazyMemory
         ulong position = dumpTime.Start;
         long maxPages = SlicePages;
         int attempts = 0;
+        ulong? missing = null;
         while (InstallSlice(space, position, dumpTime, maxPages, source, filling, out OwedRun slice, out Errno errno))
         {
             _closing.Token.ThrowIfCancellationRequested();
@@ -144,6 +145,11 @@ internal sealed unsafe partial class LazyMemory
                     break;
                 case Errno.ENOENT when !_restoreFinished.IsSet:
                     _restoreFinished.Wait(_closing.Token);
+                    break;
+                case Errno.ENOENT when missing != slice.RunTime:
+                    // What the task has just moved away may be found missing before the kernel says that an event is on its way. From then on it answers EAGAIN until
+                    // that is read: what is missing twice at one place is not there.
+                    missing = slice.RunTime;
                     break;
                 case Errno.ENOENT when attempts < PatienceWithMissingMapping && !space.IsFailing && !space.LacksMappings:
                     attempts++;

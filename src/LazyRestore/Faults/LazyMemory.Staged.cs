@@ -52,6 +52,7 @@ internal sealed unsafe partial class LazyMemory
 
         if (errno == Errno.None)
         {
+            _isShortOfMemory = false;
             Counters.AddLocalFault();
             CompleteWhenDrained();
         }

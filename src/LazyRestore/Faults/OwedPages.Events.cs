@@ -14,10 +14,30 @@ internal sealed partial class OwedPages
 
     private const int MaxVacated = 64;
 
+    /// <summary>
+    /// Moves whose destination is not free yet. The kernel lets go of the address space's lock before it queues an event, so of two threads the one that came
+    /// later may be heard first: it moves pages to where another one has just unmapped or moved something, which is not known yet. (A destination that the move
+    /// itself replaces is reported as unmapped first.) Until the other event is read the kernel takes no page for this address space (EAGAIN), so nothing can be
+    /// put where it does not belong meanwhile.
+    /// </summary>
+    private readonly List<(ulong From, ulong To, ulong ByteCount)> _early = [];
+
+    private const int MaxEarly = 64;
+
     /// <summary>REMOVE: the task gave the contents of a range up (MADV_DONTNEED and its like). Returns how many owed pages that were.</summary>
     public long Remove(ulong start, ulong end)
     {
         Clamp(ref start, ref end);
+        foreach ((ulong from, ulong to, ulong byteCount) in _early)
+        {
+            ulong first = Math.Max(start, to), last = Math.Min(end, to + byteCount);
+            if (first < last)
+            {
+                // What is there by now is what this move brought.
+                return StrikeRunTime(first - to + from, last - to + from) + Remove(start, first) + Remove(last, end);
+            }
+        }
+
         return StrikeRunTime(start, end);
     }
 
@@ -31,12 +51,14 @@ internal sealed partial class OwedPages
         }
 
         _vacated.RemoveAll(vacated => vacated.Start < end && start < vacated.End);
-        return StrikeRunTime(start, end);
+        long struck = StrikeRunTime(start, end);
+        ForgetMappings(start, end);
+        return struck + MoveEarlyOnes();
     }
 
     /// <summary>
-    /// REMAP: what was at <paramref name="from"/> is now at <paramref name="to"/>, and replaced what was there. Returns how many owed pages were
-    /// replaced.
+    /// REMAP: what was at <paramref name="from"/> is now at <paramref name="to"/>. Returns how many owed pages were replaced there: none but in a forked child,
+    /// of which it is not known what it has mapped.
     /// </summary>
     public long Move(ulong from, ulong to, ulong byteCount)
     {
@@ -47,6 +69,23 @@ internal sealed partial class OwedPages
             return 0;
         }
 
+        if (_vacated.Count == MaxVacated)
+        {
+            _vacated.RemoveAt(0);
+        }
+
+        _vacated.Add((from, from + byteCount));
+        if (_early.Count < MaxEarly && IsAnyMapped(to, to + byteCount))
+        {
+            _early.Add((from, to, byteCount));
+            return 0;
+        }
+
+        return MoveNow(from, to, byteCount) + MoveEarlyOnes();
+    }
+
+    private long MoveNow(ulong from, ulong to, ulong byteCount)
+    {
         List<OwedRun> moved = CutOut(from, from + byteCount, to);
         long replaced = StrikeRunTime(to, to + byteCount);
         if (moved.Count > 0)
@@ -54,16 +93,31 @@ internal sealed partial class OwedPages
             Place(moved, to, to + byteCount);
         }
 
-        if (_vacated.Count == MaxVacated)
-        {
-            _vacated.RemoveAt(0);
-        }
-
-        _vacated.Add((from, from + byteCount));
         return replaced;
     }
 
-    /// <summary>Takes the runs with owed pages in [start, end) out of the run-time order and returns them as they will be at <paramref name="to"/>.</summary>
+    /// <summary>Those for which the destination has become free, and those for which that makes one free.</summary>
+    private long MoveEarlyOnes()
+    {
+        long replaced = 0;
+        for (int i = 0; i < _early.Count;)
+        {
+            (ulong from, ulong to, ulong byteCount) = _early[i];
+            if (IsAnyMapped(to, to + byteCount))
+            {
+                i++;
+                continue;
+            }
+
+            _early.RemoveAt(i);
+            replaced += MoveNow(from, to, byteCount);
+            i = 0;
+        }
+
+        return replaced;
+    }
+
+    /// <summary>Takes the runs with pages that are mapped, or owed, in [start, end) out of the run-time order and returns them as they will be at <paramref name="to"/>.</summary>
     private List<OwedRun> CutOut(ulong start, ulong end, ulong to)
     {
         List<OwedRun> moved = [];
@@ -71,7 +125,7 @@ internal sealed partial class OwedPages
         for (int i = first; i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
         {
             OwedRun part = _byRunTime[i].Within(start, end);
-            if (IsAnyOwed(part))
+            if (_mapped is null ? IsAnyOwed(part) : IsAnyMapped(part))
             {
                 moved.Add(part with { RunTime = part.RunTime - start + to });
             }
@@ -132,6 +186,30 @@ internal sealed partial class OwedPages
         }
 
         return struck;
+    }
+
+    private bool IsAnyMapped(ulong start, ulong end)
+    {
+        for (int i = Math.Max(LastAtOrBelow(_byRunTime, start), 0); _mapped is not null && i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
+        {
+            if (IsAnyMapped(_byRunTime[i].Within(start, end)))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private bool IsAnyMapped(OwedRun run) => _mapped!.FirstSet(run.Index, run.Index + run.PageCount) < run.Index + run.PageCount;
+
+    private void ForgetMappings(ulong start, ulong end)
+    {
+        for (int i = Math.Max(LastAtOrBelow(_byRunTime, start), 0); _mapped is not null && i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
+        {
+            OwedRun part = _byRunTime[i].Within(start, end);
+            _mapped.ClearRange(part.Index, part.PageCount);
+        }
     }
 
     /// <summary>Whole pages, and an empty range for one that ends before it starts.</summary>

@@ -20,6 +20,12 @@ internal sealed partial class OwedPages
 {
     private readonly DumpLayout _layout;
     private readonly PageBitmap _owed;
+
+    /// <summary>
+    /// Which of the dump's pages are still mapped, owed or not. Null for a forked child: it lacks mappings that are not for children (MADV_DONTFORK), and no
+    /// event says which.
+    /// </summary>
+    private readonly PageBitmap? _mapped;
     private OwedRun[] _byRunTime;
     private OwedRun[] _byDumpTime;
     private long _remaining;
@@ -29,6 +35,7 @@ internal sealed partial class OwedPages
         _layout = layout;
         _owed = new PageBitmap(layout.PageCount);
         _owed.SetRange(0, layout.PageCount);
+        _mapped = _owed.Clone();
         _remaining = layout.PageCount;
         _byRunTime = new OwedRun[layout.RangeCount];
         for (int i = 0; i < _byRunTime.Length; i++)

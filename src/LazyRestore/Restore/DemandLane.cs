@@ -6,19 +6,23 @@ using PostCopy.Wire;
 
 namespace PostCopy.Restore;
 
-/// <summary>Asks for pages. At most <see cref="ProtocolLimits.MaxRequestsInFlight"/> requests are unanswered at a time; the others wait here.</summary>
+/// <summary>Asks for pages. Only so many requests are unanswered at a time; the others wait here.</summary>
 /// <remarks>
-/// The bound makes asking safe: that many requests fit into the socket's buffer, so the fault thread never blocks in a send. It could otherwise wait
-/// for a source that waits for our receiver, which waits for the fault thread to read an event.
+/// The bound, <see cref="ProtocolLimits.MaxRequestsInFlight"/>, makes asking safe: that many requests fit into the socket's buffer, so the fault thread never blocks
+/// in a send. It could otherwise wait for a source that waits for our receiver, which waits for the fault thread to read an event.
 /// </remarks>
 internal sealed class DemandLane : IPageRequester
 {
+    /// <summary>A Unix socket's buffer holds each send as a piece of its own of nearly 1 KiB, 208 of them by default (net.core.wmem_default).</summary>
+    private const int MaxLocalRequestsInFlight = 128;
+
     private readonly Lock _lock = new();
     private readonly Queue<PageRequest> _waiting = new();
     private SocketLane? _lane;
     private ulong _lastId;
     private ulong _lastAnswered;
     private int _inFlight;
+    private int _maxInFlight;
 
     /// <summary>
     /// Uses this lane from now on. What was asked before, on another lane or on none, is forgotten: have it asked again
@@ -32,6 +36,7 @@ internal sealed class DemandLane : IPageRequester
             _lastId = 0;
             _lastAnswered = 0;
             _inFlight = 0;
+            _maxInFlight = lane.IsLocal ? MaxLocalRequestsInFlight : ProtocolLimits.MaxRequestsInFlight;
             _waiting.Clear();
         }
     }
@@ -98,21 +103,24 @@ internal sealed class DemandLane : IPageRequester
             }
 
             _lastAnswered = id;
-            _inFlight--;
-            SendWaiting();
+            if (_inFlight-- == _maxInFlight)
+            {
+                // Only what the bound held back: what is being asked for just now is sent by whoever asks, all at once.
+                SendWaiting();
+            }
         }
     }
 
     private void SendWaiting()
     {
-        if (_lane is null || _inFlight >= ProtocolLimits.MaxRequestsInFlight || _waiting.Count == 0)
+        if (_lane is null || _inFlight >= _maxInFlight || _waiting.Count == 0)
         {
             return;
         }
 
         try
         {
-            while (_inFlight < ProtocolLimits.MaxRequestsInFlight && _waiting.TryDequeue(out PageRequest request))
+            while (_inFlight < _maxInFlight && _waiting.TryDequeue(out PageRequest request))
             {
                 FrameWriter.WritePageRequest(_lane.Output, ++_lastId, request);
                 _inFlight++;
@@ -120,9 +128,10 @@ internal sealed class DemandLane : IPageRequester
 
             _lane.Flush();
         }
-        catch (Exception e) when (e is SocketException or InvalidOperationException)
+        catch (Exception e) when (e is SocketException or IOException or InvalidOperationException)
         {
-            // The thread that receives on this lane meets the same end and reports it; the pages stay owed.
+            // The thread that receives on this lane meets the end that this makes, and reports it; the pages stay owed.
+            _lane.Abort();
             _lane = null;
         }
     }

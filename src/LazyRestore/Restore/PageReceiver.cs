@@ -24,8 +24,9 @@ internal sealed class PageReceiver(SocketLane lane, LazyMemory memory, bool chec
             throw Misplaced(header, "demand");
         }
 
-        demand.Answered(lane, header.Id);
+        // First of all the page, for which a task waits.
         Install(header, payload);
+        demand.Answered(lane, header.Id);
     });
 
     /// <summary>Until the source says goodbye or closes the lane. Frames must come in sequence.</summary>

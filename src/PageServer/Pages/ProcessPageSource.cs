@@ -1,78 +1,73 @@
-using System.Collections.Concurrent;
 using System.Collections.Frozen;
-using Microsoft.Win32.SafeHandles;
 using PostCopy.Linux;
 using PostCopy.Memory;
 
 namespace PostCopy.Pages;
 
 /// <summary>
-/// Memory of frozen tasks, read by process_vm_readv(2) straight into the caller's buffer. What that call may not read (PROT_NONE mappings) comes
-/// from <c>/proc/PID/mem</c>, which ignores the protection (proc(5)).
+/// Memory of frozen tasks: a few pages from <c>/proc/PID/mem</c>, many by process_vm_readv(2) straight into the caller's buffer. What that call may not read
+/// (PROT_NONE mappings) comes from <c>/proc/PID/mem</c> as well, which ignores the protection (proc(5)).
 /// </summary>
+/// <remarks>
+/// The file belongs to one address space for good: it reads nothing once that is gone. process_vm_readv(2) takes a pid, which may be another process's by then, so
+/// it costs a look at the pidfd behind it.
+/// </remarks>
 internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
 {
+    /// <summary>Up to here the file is the faster of the two (it copies each page twice), for a single page by half.</summary>
+    private static readonly int MaxBytesFromFile = Math.Max(32 << 10, PageSize.Bytes);
+
     private readonly FrozenDictionary<ImagePid, FrozenTask> _tasks;
-    private readonly ConcurrentDictionary<int, SafeFileHandle> _memFiles = new();
 
     /// <param name="hostPids">The pid, in our own pid namespace, of every process in the images. Throws <see cref="LinuxException"/> when they need more descriptors than there may be.</param>
     internal ProcessPageSource(IReadOnlyDictionary<ImagePid, int> hostPids) =>
-        _tasks = hostPids.ToFrozenDictionary(static task => task.Key, static task => new FrozenTask(task.Value, Open(task.Value)));
+        _tasks = hostPids.ToFrozenDictionary(static task => task.Key, static task => new FrozenTask(task.Value));
 
     /// <inheritdoc/>
     public int Read(ImagePid addressSpace, ulong address, Span<byte> destination)
     {
-        if (!_tasks.TryGetValue(addressSpace, out FrozenTask task))
+        if (!_tasks.TryGetValue(addressSpace, out FrozenTask? task))
         {
             throw new PageSourceException($"process {addressSpace} of the images is not one of the frozen tasks: it has died, and its memory with it") { IsLost = true };
         }
 
-        int pid = task.Pid;
         int done = 0;
+        bool byPid = false;
         while (done < destination.Length)
         {
-            int bytes = ReadOnce(pid, address + (ulong)done, destination[done..]);
+            ulong next = address + (ulong)done;
+            Span<byte> rest = destination[done..];
+            int bytes = rest.Length <= MaxBytesFromFile ? task.ReadFile(next, rest) : 0;
             if (bytes == 0)
             {
-                bytes = ReadProtected(pid, address + (ulong)done, destination.Slice(done, PageSize.Bytes));
-                if (bytes < PageSize.Bytes)
-                {
-                    break;
-                }
+                byPid = true;
+                bytes = ReadOnce(task.Pid, next, rest);
+            }
+
+            if (bytes == 0)
+            {
+                bytes = task.ReadFile(next, rest[..PageSize.Bytes]);
+            }
+
+            if (bytes == 0)
+            {
+                break;
             }
 
             done += bytes;
         }
 
-        // Signal 0 reaches whoever is not reaped yet: as long as the task is there, its pid was nobody else's.
-        if (Libc.pidfd_send_signal(task.Descriptor, 0) != 0)
-        {
-            throw Died(pid);
-        }
-
-        return done;
+        return byPid && !task.IsThere ? throw task.Died() : done;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (SafeFileHandle file in _memFiles.Values)
-        {
-            file.Dispose();
-        }
-
         foreach (FrozenTask task in _tasks.Values)
         {
-            _ = Libc.close(task.Descriptor);
+            task.Dispose();
         }
     }
-
-    /// <summary>A pidfd; -1 when the process is gone. Throws <see cref="LinuxException"/> when there is none to be had: that is no news of the process.</summary>
-    private static int Open(int pid) => Libc.pidfd_open(pid) is >= 0 and var descriptor ? descriptor
-        : LinuxException.LastErrno == Errno.ESRCH ? -1
-        : throw LinuxException.Last($"pidfd_open of process {pid}");
-
-    private static PageSourceException Died(int pid) => new($"the frozen process {pid} has died, and its memory with it") { IsLost = true };
 
     private static int ReadOnce(int pid, ulong address, Span<byte> destination)
     {
@@ -95,7 +90,7 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
                     case Errno.EFAULT:
                         return 0;
                     case Errno.ESRCH:
-                        throw Died(pid);
+                        throw FrozenTask.Died(pid);
                     case var errno:
                         throw new PageSourceException(
                             $"memory of frozen pid {pid} at {address:x} cannot be read",
@@ -104,21 +99,4 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
             }
         }
     }
-
-    private int ReadProtected(int pid, ulong address, Span<byte> page)
-    {
-        try
-        {
-            return RandomAccess.Read(_memFiles.GetOrAdd(pid, static p => File.OpenHandle($"/proc/{p}/mem")), page, (long)address);
-        }
-        catch (IOException)
-        {
-            // EIO: nothing is mapped there; ENOENT: the process is gone. The caller sees a short read, or finds it dead.
-            return 0;
-        }
-    }
-
-    /// <param name="Pid">In our own pid namespace.</param>
-    /// <param name="Descriptor">A pidfd: the pid may become another process's once this one has died.</param>
-    private readonly record struct FrozenTask(int Pid, int Descriptor);
 }

@@ -62,6 +62,9 @@ internal sealed class SocketLane : IDuplexPipe, IDisposable
     /// <summary>The other end's address; null when it has none, or is gone already.</summary>
     internal IPAddress? PeerAddress { get; }
 
+    /// <summary>Over a Unix socket, within this host.</summary>
+    internal bool IsLocal => _socket.AddressFamily == AddressFamily.Unix;
+
     /// <summary>Encrypts from here on. See <see cref="TlsChannel.Dial"/>.</summary>
     internal void DialTls(TlsDialling tls, out string? refusal) => _link.Tls = TlsChannel.Dial(_socket, tls, out refusal);
 
