@@ -11,10 +11,6 @@ namespace PostCopy.Migrate;
 /// <summary>Does what the hand-off's state machine says, and nothing about the right to run that it does not say.</summary>
 internal sealed partial class MigrationRun
 {
-    private const string SourceSuffix = "-source";
-    private const string HandedOffWord = "handed-off";
-    private const string CancelledWord = "cancelled";
-    private const string NeverRanWord = "never-ran";
     private const string DrainedWord = "drained";
     private const string DestinationIsDeadWord = "destination-is-dead";
 
@@ -53,17 +49,17 @@ internal sealed partial class MigrationRun
 
         if (actions.HasFlag(SourceActions.RecordHandedOff))
         {
-            follows = Record(HandedOffWord);
+            follows = Record(HandOffWords.HandedOff);
         }
 
         if (actions.HasFlag(SourceActions.RecordCancelled))
         {
-            follows = Record(CancelledWord);
+            follows = Record(HandOffWords.Cancelled);
         }
 
         if (actions.HasFlag(SourceActions.RecordReturned))
         {
-            _criu!.Hook.Returned.Write(NeverRanWord);
+            _criu!.Hook.Returned.Write(HandOffWords.NeverRan);
         }
 
         if (actions.HasFlag(SourceActions.RecordDrained))
@@ -114,7 +110,7 @@ internal sealed partial class MigrationRun
     }
 
     private SourceInput Record(string word) =>
-        _criu!.Hook.Decision.Write(word) == HandedOffWord ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
+        _criu!.Hook.Decision.Write(word) == HandOffWords.HandedOff ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
 
     // What is lost here is asked for again: the destination repeats its questions, and the record gives the same answers.
     private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)

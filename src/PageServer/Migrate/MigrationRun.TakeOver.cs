@@ -16,7 +16,7 @@ internal sealed partial class MigrationRun
     /// <summary>A migration that another process began.</summary>
     internal static MigrationRun TakeOver(string session, string stateDirectory, Microsoft.Extensions.Logging.ILogger logger, IProgress<MigrationProgress>? progress)
     {
-        string name = session + SourceSuffix;
+        string name = session + SessionDirectory.SourceSuffix;
         SourceRecord record = SourceRecord.TryLoad(Path.Combine(stateDirectory, name))
             ?? throw new MigrationException($"there is no session {session} below {stateDirectory} whose source is this host");
         return new MigrationRun(record.Options with { StateDirectory = stateDirectory }, logger, progress)
@@ -50,7 +50,7 @@ internal sealed partial class MigrationRun
     /// </summary>
     internal Task<MigrationReport> AbortAsync(bool destinationIsDead) => RecoverAsync(async () =>
     {
-        bool mustAsk = _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
+        bool mustAsk = _criu!.Hook.Decision.Read() == HandOffWords.HandedOff && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
         // Of a copy that is dead there is nothing to decide.
         if (mustAsk && _record!.Init.IsAlive)
         {
@@ -78,7 +78,7 @@ internal sealed partial class MigrationRun
     /// </summary>
     private void CloseDeadAttempts(ProcessIdentity init)
     {
-        foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SourceSuffix) : [])
+        foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SessionDirectory.SourceSuffix) : [])
         {
             if (SourceRecord.TryLoad(directory) is not { } record
                 || record.Options.ContainerId != _options.ContainerId
@@ -88,11 +88,11 @@ internal sealed partial class MigrationRun
                 continue;
             }
 
-            string session = Path.GetFileName(directory)[..^SourceSuffix.Length];
+            string session = Path.GetFileName(directory)[..^SessionDirectory.SourceSuffix.Length];
             using FileStream held = SessionLock.Take(directory)
                 ?? throw new MigrationException($"{_engine.Subject} is being migrated by another process (session {session})");
-            bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
-                && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
+            bool handedOff = new WriteOnceRecord(Path.Combine(directory, HandOffWords.DecisionName)).Read() == HandOffWords.HandedOff
+                && new WriteOnceRecord(Path.Combine(directory, HandOffWords.ReturnedName)).Read() is null;
             // A CRIU that has outlived its runc holds the tasks, and asks the record what to do with them.
             if (handedOff || record.Checkpoint.Exists || CriuHook.CriuIn(directory) is { Exists: true })
             {
@@ -133,8 +133,8 @@ internal sealed partial class MigrationRun
         HandOff.Decision? decision = _criu!.Hook.Decision.Read() switch
         {
             null => null,
-            HandedOffWord => HandOff.Decision.HandedOff,
-            CancelledWord => HandOff.Decision.Cancelled,
+            HandOffWords.HandedOff => HandOff.Decision.HandedOff,
+            HandOffWords.Cancelled => HandOff.Decision.Cancelled,
             var word => throw new MigrationException($"{_criu.Hook.Decision.Path} says '{word}', which is no decision"),
         };
         if (init.IsAlive)

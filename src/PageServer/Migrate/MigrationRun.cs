@@ -69,6 +69,7 @@ internal sealed partial class MigrationRun : IDisposable
             _ => throw new ArgumentException("either a container or a process is moved", nameof(options)),
         };
         _logger = logger;
+        _status = new StatusWriter(reason => Log.NoStatus(_logger, _session.Name, reason));
         _progress = new ProgressReporter(progress, () => BytesOnWire, e => Log.NoProgress(_logger, _session.Name, Explain(e)));
     }
 
@@ -138,7 +139,7 @@ internal sealed partial class MigrationRun : IDisposable
     private MigrationOutcome KeepUnsettled()
     {
         _keepFiles = true;
-        return _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
+        return _criu!.Hook.Decision.Read() == HandOffWords.HandedOff && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
     }
 
     /// <inheritdoc/>
@@ -248,7 +249,7 @@ internal sealed partial class MigrationRun : IDisposable
 
         _restoresEarly = prepared.EarlyRestore;
         _images = new ImageSender(_control);
-        _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SessionDirectory.SourceSuffix, _options.TcpEstablished, userConfig);
         Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init, DestinationBootId = prepared.BootId });
         // From here on there is something that a sudden death would leave.
         TellStatus();
