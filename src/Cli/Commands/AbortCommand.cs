@@ -32,7 +32,7 @@ internal static class AbortCommand
         {
             session, destinationIsDead, sourceIsDead, stateDirectory,
         };
-        command.SetAction((parsed, _) =>
+        command.SetAction((parsed, cancellation) =>
         {
             string name = parsed.GetRequiredValue(session);
             string directory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
@@ -47,7 +47,7 @@ internal static class AbortCommand
 
             return isDestination
                 ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead) is { } loss ? Enum.Parse<SessionOrder>(loss, ignoreCase: true) : SessionOrder.Forget))
-                : RunAsync(name, directory, parsed.GetValue(destinationIsDead));
+                : RunAsync(name, directory, parsed.GetValue(destinationIsDead), cancellation);
         });
         return command;
     }
@@ -67,12 +67,12 @@ internal static class AbortCommand
         }
     }
 
-    private static async Task<int> RunAsync(string session, string stateDirectory, bool destinationIsDead)
+    private static async Task<int> RunAsync(string session, string stateDirectory, bool destinationIsDead, CancellationToken cancellation)
     {
         MigrationReport report;
         try
         {
-            report = await ContainerMigration.AbortAsync(session, stateDirectory, destinationIsDead).ConfigureAwait(false);
+            report = await ContainerMigration.AbortAsync(session, stateDirectory, destinationIsDead, cancellation: cancellation).ConfigureAwait(false);
         }
         catch (IOException e)
         {

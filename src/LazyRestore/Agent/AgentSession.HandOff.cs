@@ -50,8 +50,6 @@ internal sealed partial class AgentSession
             {
                 StartRestore();
             }
-
-            _built.RestoreStartedUs = WallClock.NowUs;
         }
 
         if (actions.HasFlag(DestinationActions.Ask))
@@ -399,15 +397,12 @@ internal sealed partial class AgentSession
         LatencyHistogram latency = memory.FaultLatency;
         return new Drained
         {
-            PushedPages = (ulong)counters.InstalledByPush,
-            FaultedPages = (ulong)counters.InstalledByDemand,
             DroppedPages = (ulong)counters.Dropped,
             Faults = (ulong)latency.Count,
             FaultP50Us = latency.PercentileMicroseconds(0.5),
             FaultP99Us = latency.PercentileMicroseconds(0.99),
             FaultMaxUs = latency.MaxMicroseconds,
             DrainedUs = _drainedUs,
-            StagedPages = (ulong)counters.InstalledStaged,
             LocalFaults = (ulong)counters.LocalFaults,
         };
     }

@@ -48,7 +48,7 @@ internal sealed partial class MigrationRun
     /// Lets the container run here, as of the freeze, because the operator says that the destination is lost; or puts away what is left of an attempt
     /// that was rolled back.
     /// </summary>
-    internal Task<MigrationReport> AbortAsync(bool destinationIsDead) => RecoverAsync(async () =>
+    internal Task<MigrationReport> AbortAsync(bool destinationIsDead, CancellationToken cancellation) => RecoverAsync(async () =>
     {
         bool mustAsk = _criu!.Hook.Decision.Read() == HandOffWords.HandedOff && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
         // Of a copy that is dead there is nothing to decide.
@@ -62,7 +62,13 @@ internal sealed partial class MigrationRun
                     "and loses all that it did since");
             }
 
-            await RefuseIfDestinationLivesAsync().ConfigureAwait(false);
+            await RefuseIfDestinationLivesAsync(cancellation).ConfigureAwait(false);
+            if (cancellation.IsCancellationRequested)
+            {
+                // Perhaps that, and not the destination's silence, has ended the asking.
+                throw new MigrationException("cancelled: nothing was changed");
+            }
+
             // The fence: from here on the destination gets no page and no confirmation, whoever resumes this session.
             _criu.Hook.Returned.Write(DestinationIsDeadWord);
             _neverRanHeard = true;
@@ -166,11 +172,12 @@ internal sealed partial class MigrationRun
     }
 
     /// <summary>The word of an operator is believed only if the destination does not contradict it.</summary>
-    private async Task RefuseIfDestinationLivesAsync()
+    private async Task RefuseIfDestinationLivesAsync(CancellationToken cancellation)
     {
         try
         {
-            using CancellationTokenSource limit = new(RollBackPatience);
+            using CancellationTokenSource limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            limit.CancelAfter(RollBackPatience);
             BeginEpoch();
             try
             {
@@ -182,7 +189,7 @@ internal sealed partial class MigrationRun
                 return;
             }
         }
-        catch (Exception e) when (_control is not null && e is (IOException or SocketException or OperationCanceledException))
+        catch (Exception e) when (!cancellation.IsCancellationRequested && _control is not null && e is (IOException or SocketException or OperationCanceledException))
         {
             // Whatever broke then: its agent has taken the control lane, so it lives and has the session.
         }

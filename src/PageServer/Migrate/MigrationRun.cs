@@ -219,7 +219,6 @@ internal sealed partial class MigrationRun : IDisposable
         _control!.Send(FrameKind.Prepare, new Prepare
         {
             ContainerId = _options.DestinationId ?? target.Id,
-            ContainerIdAtSource = target.Id,
             Bundle = _options.DestinationBundle ?? target.Bundle,
             TcpEstablished = _options.TcpEstablished,
             CriuConfig = userConfig,
