@@ -18,7 +18,7 @@ public sealed class FrozenFieldsTests
         Built.images_complete_us 1 Int64, Built.built_us 3 Int64,
         Decision.may_run 1 Bool, Resumed.resumed_us 1 Int64,
         Progress.remaining_pages 1 UInt64, Progress.faults 2 UInt64,
-       , Drained.dropped_pages 3 UInt64, Drained.faults 4 UInt64,
+        Drained.dropped_pages 3 UInt64, Drained.faults 4 UInt64,
         Drained.fault_p50_us 5 Double, Drained.fault_p99_us 6 Double, Drained.fault_max_us 7 Double, Drained.drained_us 8 Int64,
         Cancel.reason 1 String, NeverRan.errors 1 String[], Failed.error 1 String,
         Owed.pid 1 Int32, Owed.starts 2 UInt64[], Owed.pages 3 UInt64[], Owed.last 4 Bool, MemoryLost.reason 1 String, CheckReport.json 1 String,

@@ -208,10 +208,9 @@ internal sealed class FrozenDump : IDisposable
     /// <summary>The second freeze. Were CRIU dead already, the tasks would have run on since the dump, and the images would be of the past.</summary>
     private void FreezeAgain()
     {
-        _freezer!.Freeze();
-        if (_tasks.FirstOrDefault(static pid => TaskTree.TracerOf(pid) == 0) is var free and not 0)
+        if (TaskTree.FreezeAgain(_freezer!, _tasks) is { } free)
         {
-            _freezer.Thaw();
+            _freezer!.Thaw();
             throw new IOException($"CRIU let go of {Name} after the dump (pid {free} ran on): it runs on here, and its images are of the past");
         }
     }
@@ -219,17 +218,7 @@ internal sealed class FrozenDump : IDisposable
     /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
     internal Task DiscardAsync() => WithinDeadlineAsync($"the frozen copy of {Name} could not be removed: kill the processes in {_freezer!.Directory}", async deadline =>
     {
-        foreach (int pid in _freezer.Processes())
-        {
-            ProcessSignal.Kill(pid);
-        }
-
-        _freezer.Thaw();
-        while (_freezer.Processes().Count > 0)
-        {
-            await Task.Delay(TimeSpan.FromMilliseconds(1), deadline).ConfigureAwait(false);
-        }
-
+        await _freezer.KillAllAsync(deadline).ConfigureAwait(false);
         // CRIU finds nothing to detach from and fails, which is what is wanted.
         _criu.Hook.Answer(yes: true);
         await _waitForDump(deadline).ConfigureAwait(false);
@@ -332,8 +321,7 @@ internal sealed class FrozenDump : IDisposable
 
     private static ChildProcess Start(DumpRequest request, CriuSession criu, string imageDirectory, string workDirectory)
     {
-        string program = request.ContainerId is null ? "criu" : "runc";
-        string path = ChildPath.Find(program) ?? throw new IOException($"{program} is not on PATH: run postcopy check to see what is missing and how to get it");
+        string path = request.ContainerId is null ? CriuProgram.Path : RuncCommand.Program;
         string[] arguments = request.ContainerId is { } id
             ? ["checkpoint", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, .. request.ExtraArguments, id]
             :

@@ -1,7 +1,6 @@
 using PostCopy.Control;
 using PostCopy.Control.Messages;
 using PostCopy.HandOff;
-using PostCopy.Linux;
 using PostCopy.Pages;
 using PostCopy.Wire;
 using Decision = PostCopy.Control.Messages.Decision;
@@ -102,8 +101,7 @@ internal sealed partial class MigrationRun
     /// </summary>
     private void FreezeAgain()
     {
-        _freezer!.Freeze();
-        if (_tasks.FirstOrDefault(static pid => TaskTree.TracerOf(pid) == 0) is var free and not 0)
+        if (TaskTree.FreezeAgain(_freezer!, _tasks) is { } free)
         {
             throw new MigrationException($"CRIU let go of the container after the dump (pid {free} ran on): its images are not current any more");
         }
@@ -304,17 +302,7 @@ internal sealed partial class MigrationRun
         using CancellationTokenSource deadline = new(CleanUpDeadline);
         try
         {
-            foreach (int pid in _freezer!.Processes())
-            {
-                ProcessSignal.Kill(pid);
-            }
-
-            _freezer.Thaw();
-            while (_freezer.Processes().Count > 0)
-            {
-                await Task.Delay(TimeSpan.FromMilliseconds(1), deadline.Token).ConfigureAwait(false);
-            }
-
+            await _freezer!.KillAllAsync(deadline.Token).ConfigureAwait(false);
             _criu!.Hook.Answer(yes: true);
             await _checkpointEnded!.WaitAsync(deadline.Token).ConfigureAwait(false);
         }

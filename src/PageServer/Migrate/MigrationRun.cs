@@ -178,7 +178,7 @@ internal sealed partial class MigrationRun : IDisposable
 
     private async Task PrepareAsync(CancellationToken cancellation)
     {
-        string criu = ChildPath.Find("criu") ?? throw new MigrationException("CRIU is not installed on this host: run postcopy check to see what is missing and how to get it");
+        string criu = CriuProgram.Path;
         CheckpointTarget target = await _engine.FindAsync(cancellation).ConfigureAwait(false);
         if (_options.ProcessId is not null && _options.TcpEstablished)
         {
@@ -230,7 +230,7 @@ internal sealed partial class MigrationRun : IDisposable
             MemoryBytesAtSource = _memory.Here,
             Collapse = _options.Collapse,
             LargestMappingBytes = LargestMapping.OfTree(target.InitPid),
-            UserNamespace = HasOwnUserNamespace(target.InitPid),
+            UserNamespace = !ProcessNamespace.IsOurs(target.InitPid, "user"),
             PreCopy = _options.PreCopy,
             SystemdCgroup = target.SystemdCgroup,
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
@@ -277,9 +277,6 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"{_memory.Swapped >> 20} MiB of {_engine.Subject} are on swap, and CRIU needs all of its {_memory.Here >> 20} MiB in memory for the dump, but its memory cgroup is limited to {limit >> 20} MiB: raise that first (runc update --memory)");
         }
     }
-
-    private static bool HasOwnUserNamespace(int pid) =>
-        File.ResolveLinkTarget($"/proc/{pid}/ns/user", returnFinalTarget: false)?.Name != File.ResolveLinkTarget("/proc/self/ns/user", returnFinalTarget: false)?.Name;
 
     private void Save(SourceRecord record)
     {

@@ -10,7 +10,7 @@ namespace PostCopy.Pages;
 /// Memory of frozen tasks, read by process_vm_readv(2) straight into the caller's buffer. What that call may not read (PROT_NONE mappings) comes
 /// from <c>/proc/PID/mem</c>, which ignores the protection (proc(5)).
 /// </summary>
-internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
+internal sealed class ProcessPageSource : IPageSource, IDisposable
 {
     private readonly FrozenDictionary<ImagePid, FrozenTask> _tasks;
     private readonly ConcurrentDictionary<int, SafeFileHandle> _memFiles = new();
@@ -76,32 +76,13 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
 
     private static int ReadOnce(int pid, ulong address, Span<byte> destination)
     {
-        fixed (byte* target = destination)
+        try
         {
-            Libc.iovec local = new() { iov_base = (nuint)target, iov_len = (nuint)destination.Length };
-            Libc.iovec remote = new() { iov_base = (nuint)address, iov_len = (nuint)destination.Length };
-            while (true)
-            {
-                nint read = Libc.process_vm_readv(pid, &local, 1, &remote, 1, 0);
-                if (read >= 0)
-                {
-                    return (int)PageSize.AlignDown((ulong)read);
-                }
-
-                switch (LinuxException.LastErrno)
-                {
-                    case Errno.EINTR:
-                        continue;
-                    case Errno.EFAULT:
-                        return 0;
-                    case Errno.ESRCH:
-                        throw Died(pid);
-                    case var errno:
-                        throw new PageSourceException(
-                            $"memory of frozen pid {pid} at {address:x} cannot be read",
-                            new LinuxException($"process_vm_readv of pid {pid} at {address:x}", errno));
-                }
-            }
+            return (int)PageSize.AlignDown((ulong)RemoteMemory.Read(pid, address, destination));
+        }
+        catch (LinuxException e)
+        {
+            throw e.Errno == Errno.ESRCH ? Died(pid) : new PageSourceException($"memory of frozen pid {pid} at {address:x} cannot be read", e);
         }
     }
 
