@@ -14,7 +14,7 @@ public static class MoveContainer
         {
             ContainerId = id,
             Destination = AgentEndpoint.Parse($"{host}:7077"),
-            // As `postcopy certs` made them. With PreCopy, InjectorProgram must name a postcopy as well: the default is the running program.
+            // As `postcopy certs` made them. The program is started again as `PROGRAM tracker-inject`, which its Main has to expect: see HostAgent.
             Tls = TlsFiles.InDirectory(TlsFiles.DefaultDirectory),
         });
         Progress<MigrationProgress> progress = new(now => Console.WriteLine($"{now.Phase}: {now.PagesRemaining} of {now.PagesTotal} pages owed"));

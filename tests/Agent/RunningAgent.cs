@@ -59,13 +59,12 @@ internal sealed class RunningAgent : IAsyncDisposable
 
     public string Bundles => Path.Combine(_directory.FullName, "bundles");
 
-    public EndPoint EndPoint => _host.Services.GetServices<IHostedService>().OfType<AgentService>().Single().LocalEndPoint;
+    public EndPoint EndPoint => _host.Services.GetRequiredService<AgentService>().LocalEndPoint!;
 
     /// <summary>What the test asks for: the container's id and bundle are such as the agent takes.</summary>
     public Prepare Container => new()
     {
         ContainerId = "postcopy-wire-test",
-        ContainerIdAtSource = "postcopy-wire-test",
         Bundle = Path.Combine(Bundles, "web"),
         Architecture = RuntimeInformation.ProcessArchitecture.ToString(),
         CriuVersion = "3.15",

@@ -58,6 +58,14 @@ public partial class RoomTests
         select $"src/{file.Path}: {file.Room} names {name}; it may name {string.Join(", ", allowed)}");
 
     [Fact]
+    public void A_room_may_name_no_room_that_it_does_not_name() => NoneOf(
+        from room in Rooms.All
+        let named = SourceTree.Files.Where(file => file.Room == room.Name).SelectMany(static file => RoomsNamedIn(file.Code).Concat(RoomsReachedIn(file.Code, RoomTypes))).ToHashSet()
+        from name in room.MayName
+        where !named.Contains(name)
+        select $"{room.Name} may name {name}, and does not");
+
+    [Fact]
     public void The_table_is_consistent()
     {
         NoneOf(

@@ -2,7 +2,7 @@ namespace PostCopy.Tests.Architecture;
 
 /// <summary>
 /// Who may depend on whom. A room is a folder below a project in <c>src</c>; its namespace is <c>PostCopy.&lt;Folder&gt;</c>. A room may name itself
-/// and what stands here; a new room needs a new line. Nothing forbids an entry that nobody uses yet.
+/// and what stands here; a new room needs a new line, and an entry that nobody uses goes.
 /// </summary>
 internal static class Rooms
 {
@@ -15,21 +15,24 @@ internal static class Rooms
         new("PageServer", "Memory", Nothing),
         new("PageServer", "Wire", ["Memory"]),
         new("PageServer", "HandOff", Nothing),
-        new("PageServer", "Linux", ["Memory"]),
+        new("PageServer", "Linux", Nothing),
         new("PageServer", "Buffers", ["Wire", "Linux", "Memory"]),
         new("PageServer", "Certificates", Nothing),
-        new("PageServer", "Transport", ["Certificates", "Wire", "Buffers", "Linux", "Memory"]),
-        new("PageServer", "Images", ["Memory", "Linux"]),
+        new("PageServer", "Transport", ["Certificates", "Wire", "Buffers", "Memory"]),
+        new("PageServer", "Images", ["Memory"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
-        new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
+        new("PageServer", "Serve", ["Memory", "Pages", "Wire"]),
         new("PageServer", "Sessions", ["HandOff", "Linux"]),
-        new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
-        new("PageServer", "Runc", ["Criu", "Pages", "Linux", "Memory"]),
-        new("PageServer", "Trees", ["Criu", "Pages", "Linux", "Memory"]),
-        new("PageServer", "CriuWire", ["Transport", "Wire", "Memory"]),
-        new("PageServer", "CriuServe", ["CriuWire", "Serve", "Pages", "Criu", "Sessions", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
+        new("PageServer", "Criu", ["HandOff", "Linux", "Sessions"]),
+        new("PageServer", "Runc", ["Criu", "Pages", "Linux"]),
+        new("PageServer", "Trees", ["Criu", "Pages", "Linux"]),
+        new("PageServer", "CriuWire", ["Transport", "Memory"]),
+        new(
+            "PageServer",
+            "CriuServe",
+            ["HandOff", "CriuWire", "Serve", "Pages", "Criu", "Sessions", "Runc", "Images", "Transport", "Buffers", "Linux", "Memory"]),
         new("PageServer", "Check", ["Linux", "Memory"]),
-        new("PageServer", "Control", ["HandOff", "Wire", "Transport", "Linux", "Memory", "Check"]),
+        new("PageServer", "Control", ["Wire", "Transport", "Linux"]),
         // What is copied before the freeze.
         new("PageServer", "Tracking", ["Pages", "Linux", "Memory"]),
         new("PageServer", "PreCopy", ["Tracking", "Transport", "Wire", "Linux", "Memory"]),
@@ -42,11 +45,8 @@ internal static class Rooms
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
         new("LazyRestore", "Faults", ["Userfault", "Linux", "Memory"]),
         new("LazyRestore", "Staging", ["Faults", "Transport", "Wire", "Linux", "Memory"]),
-        new("LazyRestore", "Keeper", ["Userfault", "Faults", "Linux", "Memory"]),
-        new(
-            "LazyRestore",
-            "Restore",
-            ["Faults", "Userfault", "Keeper", "Images", "Criu", "Runc", "Trees", "HandOff", "Control", "Transport", "Wire", "Buffers", "Pages", "Linux", "Memory"]),
+        new("LazyRestore", "Keeper", ["Userfault", "Faults", "Linux"]),
+        new("LazyRestore", "Restore", ["Faults", "Userfault", "Control", "Transport", "Wire", "Pages", "Linux", "Memory"]),
         new(
             "LazyRestore",
             "Agent",
@@ -58,18 +58,12 @@ internal static class Rooms
         new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),
 
         // The command line: sees what is public of both libraries.
-        new("Cli", "Display", ["Check", "Migrate", "PreCopy", "Control", "HandOff", "Images", "Agent", "Restore", "Memory"]),
-        new(
-            "Cli",
-            "Hosting",
-            ["Agent", "Restore", "Keeper", "Migrate", "Serve", "Transport", "Control", "Wire", "Memory"]),
+        new("Cli", "Display", ["Check", "Migrate", "PreCopy", "Memory"]),
+        new("Cli", "Hosting", Nothing),
         new(
             "Cli",
             "Commands",
-            [
-                "Display", "Hosting", "Tracking", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Restore", "Keeper", "Migrate", "Control", "HandOff", "Check",
-                "Serve", "Pages", "Images", "Transport", "Wire", "Memory", "Sessions", "Certificates",
-            ]),
+            ["Display", "Hosting", "Tracking", "LazyPages", "CriuServe", "CriuWire", "Linux", "Agent", "Keeper", "Migrate", "Check", "Images", "Transport", "Sessions", "Certificates"]),
     ];
 
     /// <summary>Packages that only some projects may name: the namespace as it begins, and the projects.</summary>

@@ -31,7 +31,7 @@ internal static class FuzzTargets
     public static readonly byte[][] Messages =
     [
         Message(FrameKind.Prepare, new Prepare { ContainerId = "web", Bundle = "/bundles/web", CriuConfig = "tcp-close\n", Checksums = true }),
-        Message(FrameKind.Prepared, new Prepared { CriuVersion = "4.2", Refusals = { "no", "never" } }),
+        Message(FrameKind.Prepared, new Prepared { Refusals = { "no", "never" } }),
         Message(FrameKind.ImageChunk, new ImageChunk { Name = "pages-1.img", Data = ByteString.CopyFrom(new byte[100]) }),
         Message(FrameKind.ImagesDone, new ImagesDone { Files = 3, Bytes = 1 << 20 }),
         Message(FrameKind.Built, new Built { BuiltUs = 17 }),

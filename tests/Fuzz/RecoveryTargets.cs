@@ -48,11 +48,11 @@ internal static class RecoveryTargets
             _ = record.Session;
             Prepare.Parser.ParseFrom(record.Prepare);
         }), typeof(IOException), typeof(InvalidProtocolBufferException)),
-        new("status", [Written(static directory => SessionList.Write(directory, new SessionStatus { Session = "s", Role = "source", Container = "web", State = "handed-off" }), "status.json")],
+        new("status", [Written(static directory => SessionList.Write(directory, new SessionStatus { Session = "s", Role = SessionRole.Source, Container = "web", State = SessionState.HandedOff }), "status.json")],
             bytes => Reread(bytes, "status.json", static directory =>
             {
                 // What is damaged is listed as that.
-                if (Assert.Single(SessionList.Read(Path.GetDirectoryName(directory)!)) is { State: "damaged", WaitsFor: var reason })
+                if (Assert.Single(SessionList.Read(Path.GetDirectoryName(directory)!)) is { State: SessionState.Damaged, WaitsFor: var reason })
                 {
                     throw new IOException(reason);
                 }

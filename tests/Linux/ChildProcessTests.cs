@@ -246,10 +246,10 @@ public class ChildProcessTests
     public void Native_layouts_are_those_of_the_kernel()
     {
         Assert.Equal(128, Marshal.SizeOf<Libc.ChildSignalInfo>());
-        Assert.Equal(24, Marshal.SizeOf<ProbeCalls.uffdio_api>());
-        Assert.Equal(32, Marshal.SizeOf<ProbeCalls.uffdio_register>());
-        Assert.Equal(40, Marshal.SizeOf<ProbeCalls.uffdio_copy>());
-        Assert.Equal(96, Marshal.SizeOf<ProbeCalls.pm_scan_arg>());
-        Assert.Equal(24, Marshal.SizeOf<ProbeCalls.page_region>());
+        Assert.Equal(24, Marshal.SizeOf<UffdCalls.uffdio_api>());
+        Assert.Equal(32, Marshal.SizeOf<UffdCalls.uffdio_register>());
+        Assert.Equal(40, Marshal.SizeOf<UffdCalls.uffdio_copy>());
+        Assert.Equal(96, Marshal.SizeOf<PagemapCalls.pm_scan_arg>());
+        Assert.Equal(24, Marshal.SizeOf<PagemapCalls.page_region>());
     }
 }

@@ -7,7 +7,6 @@ using PostCopy.PreCopy;
 using PostCopy.Staging;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tests.Testing;
-using PostCopy.Tracking;
 using PostCopy.Transport;
 
 namespace PostCopy.Tests.PreCopy;

@@ -15,13 +15,40 @@ public sealed class LossTests
     {
         await using Scene scene = await Scene.StartAsync();
         await scene.DrainSlowlyAsync();
-        await scene.KillMigrateAsync();
         string session = Assert.Single(await scene.StatusAsync("b")).GetProperty("session").GetString()!;
+        await scene.KillMigrateAsync();
+        await scene.WaitUntilSourceIsMissedAsync();
         CommandResult refused = await scene.Lab["b"].TryAsync(Repository.PostCopy, "abort", session);
         Assert.True(refused.ExitCode == ExitCode.HandedOff && refused.Error.Contains("--source-is-dead", StringComparison.Ordinal), $"{refused}");
 
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session, "--source-is-dead", choice);
         await ExpectDeadAsync(scene, choice);
+    }
+
+    /// <summary>It does not lose its pages by a word that is not true, nor by one that comes true only later.</summary>
+    [SkippableFact]
+    public async Task Not_while_the_source_is_there()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.DrainSlowlyAsync();
+        string session = Assert.Single(await scene.StatusAsync("b")).GetProperty("session").GetString()!;
+        foreach (string choice in (string[])["poison", "kill"])
+        {
+            CommandResult refused = await scene.Lab["b"].TryAsync(Repository.PostCopy, "abort", session, "--source-is-dead", choice);
+            Assert.True(refused.ExitCode == ExitCode.HandedOff && refused.Error.Contains("it is connected", StringComparison.Ordinal), $"{refused}");
+        }
+
+        // As from a command that had looked just before the source came back.
+        string order = $"{scene.Lab["b"].Root}/run/postcopy/{session}-destination/loss";
+        File.CreateSymbolicLink(order, "Kill");
+        await Condition.WaitAsync(() => new FileInfo(order).LinkTarget is null, Limit, "the order to be dropped");
+        Assert.Contains("is dropped", scene.Agent.Process.Error, StringComparison.Ordinal);
+
+        await scene.KillAgentAsync();
+        CommandResult unknown = await scene.Lab["b"].TryAsync(Repository.PostCopy, "abort", session, "--source-is-dead", "kill");
+        Assert.True(unknown.ExitCode == ExitCode.HandedOff && unknown.Error.Contains("no agent works on the session", StringComparison.Ordinal), $"{unknown}");
+        await scene.RestartAgentAsync();
+        await scene.ExpectMovedAsync();
     }
 
     [SkippableFact]

@@ -118,6 +118,10 @@ internal sealed class Scene : IAsyncDisposable
         await Migration.Process.WaitAsync(Limit);
     }
 
+    /// <summary>Until then an order to give up its pages is refused.</summary>
+    public Task WaitUntilSourceIsMissedAsync() => Condition.WaitAsync(
+        async () => Assert.Single(await StatusAsync("b")).GetProperty("waitsFor").GetString()!.Contains("its source", StringComparison.Ordinal), Limit, "the destination to miss its source");
+
     public async Task KillAgentAsync()
     {
         Assert.Equal(1, await Lab["b"].SignalAsync("KILL", "postcopy agent"));

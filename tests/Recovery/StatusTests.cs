@@ -86,6 +86,7 @@ public sealed class StatusTests
         await scene.DrainSlowlyAsync();
         string session = (await SingleAsync(scene, "a")).Session;
         await scene.KillMigrateAsync();
+        await scene.WaitUntilSourceIsMissedAsync();
         await scene.Lab["b"].RunAsync(Repository.PostCopy, "abort", session, "--source-is-dead", "poison");
         await Condition.WaitAsync(async () => (await SingleAsync(scene, "b")).State == "complete", Limit, "the destination to be complete");
         Status there = await SingleAsync(scene, "b");

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.IO.MemoryMappedFiles;
+using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Pages;
 using PostCopy.Tests.TestBed;

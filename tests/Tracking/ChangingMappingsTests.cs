@@ -1,4 +1,5 @@
 using System.Globalization;
+using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Tests.TestBed;
 using PostCopy.Tracking;

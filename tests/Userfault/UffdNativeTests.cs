@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using PostCopy.Linux;
 using PostCopy.Userfault;
 
 namespace PostCopy.Tests.Userfault;
@@ -10,7 +11,7 @@ public sealed class UffdNativeTests
     [Theory]
     [InlineData(typeof(UffdNative.uffdio_range), 16, UffdNative.UFFDIO_WAKE)]
     [InlineData(typeof(UffdNative.uffdio_range), 16, UffdNative.UFFDIO_UNREGISTER)]
-    [InlineData(typeof(UffdNative.uffdio_copy), 40, UffdNative.UFFDIO_COPY)]
+    [InlineData(typeof(UffdCalls.uffdio_copy), 40, UffdCalls.UFFDIO_COPY)]
     [InlineData(typeof(UffdNative.uffdio_zeropage), 32, UffdNative.UFFDIO_ZEROPAGE)]
     [InlineData(typeof(UffdNative.uffdio_poison), 32, UffdNative.UFFDIO_POISON)]
     public void Arguments_have_the_size_their_ioctl_names(Type argument, int bytes, uint ioctl)
@@ -22,7 +23,7 @@ public sealed class UffdNativeTests
     [Fact]
     public void Answers_are_the_last_field()
     {
-        Assert.Equal(32, Marshal.OffsetOf<UffdNative.uffdio_copy>(nameof(UffdNative.uffdio_copy.copy)));
+        Assert.Equal(32, Marshal.OffsetOf<UffdCalls.uffdio_copy>(nameof(UffdCalls.uffdio_copy.copy)));
         Assert.Equal(24, Marshal.OffsetOf<UffdNative.uffdio_zeropage>(nameof(UffdNative.uffdio_zeropage.zeropage)));
         Assert.Equal(24, Marshal.OffsetOf<UffdNative.uffdio_poison>(nameof(UffdNative.uffdio_poison.updated)));
     }

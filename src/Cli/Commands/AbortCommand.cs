@@ -32,11 +32,11 @@ internal static class AbortCommand
         {
             session, destinationIsDead, sourceIsDead, stateDirectory,
         };
-        command.SetAction((parsed, _) =>
+        command.SetAction((parsed, cancellation) =>
         {
             string name = parsed.GetRequiredValue(session);
             string directory = Path.GetFullPath(parsed.GetRequiredValue(stateDirectory));
-            bool isDestination = SessionOrders.IsDestination(directory, name);
+            bool isDestination = SessionList.Read(directory).Any(one => one.Session == name && one.Role == SessionRole.Destination);
             if (parsed.GetResult(isDestination ? destinationIsDead : sourceIsDead) is { Implicit: false })
             {
                 Complaint.Write(isDestination
@@ -46,38 +46,33 @@ internal static class AbortCommand
             }
 
             return isDestination
-                ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead) is { } loss ? Enum.Parse<SessionOrder>(loss, ignoreCase: true) : null))
-                : RunAsync(name, directory, parsed.GetValue(destinationIsDead));
+                ? Task.FromResult(Order(name, directory, parsed.GetValue(sourceIsDead) is { } loss ? Enum.Parse<SessionOrder>(loss, ignoreCase: true) : SessionOrder.Forget))
+                : RunAsync(name, directory, parsed.GetValue(destinationIsDead), cancellation);
         });
         return command;
     }
 
-    private static int Order(string session, string stateDirectory, SessionOrder? order)
+    private static int Order(string session, string stateDirectory, SessionOrder order)
     {
-        SessionStatus? status = SessionList.Read(stateDirectory).FirstOrDefault(one => one.Session == session && one.Role == "destination");
-        if (status?.State is "receiving" or "building" or "asking")
+        try
         {
-            Console.Error.WriteLine("postcopy abort: the container has not been handed off: it is the source's to give the attempt up (Ctrl-C there)");
-            return ExitCodes.Usage;
+            SessionOrder holds = SessionOrders.Give(stateDirectory, session, order);
+            Console.WriteLine($"the agent is told: {KebabWord.Of(holds)}; postcopy status shows what becomes of it");
+            return 0;
         }
-
-        if (order is null && status?.State is not ("complete" or "never-ran"))
+        catch (SessionOrderException e)
         {
-            Console.Error.WriteLine($"postcopy abort: the container is owed {status?.PagesOwed} pages. Only if their source is lost for good: --source-is-dead poison|kill");
-            return ExitCodes.HandedOff;
+            Complaint.Write(e.Message);
+            return e.IsHandedOff ? ExitCodes.HandedOff : ExitCodes.Usage;
         }
-
-        SessionOrder holds = SessionOrders.Give(stateDirectory, session, order ?? SessionOrder.Forget);
-        Console.WriteLine($"the agent is told: {holds.ToString().ToLowerInvariant()}; postcopy status shows what becomes of it");
-        return 0;
     }
 
-    private static async Task<int> RunAsync(string session, string stateDirectory, bool destinationIsDead)
+    private static async Task<int> RunAsync(string session, string stateDirectory, bool destinationIsDead, CancellationToken cancellation)
     {
         MigrationReport report;
         try
         {
-            report = await ContainerMigration.AbortAsync(session, stateDirectory, destinationIsDead).ConfigureAwait(false);
+            report = await ContainerMigration.AbortAsync(session, stateDirectory, destinationIsDead, cancellation: cancellation).ConfigureAwait(false);
         }
         catch (IOException e)
         {

@@ -58,9 +58,6 @@ internal sealed class CriuArguments
 
     internal int Verbosity { get; private set; } = DefaultVerbosity;
 
-    /// <summary>Whether an option stands alone, without a value.</summary>
-    internal static bool IsFlag(string name) => WithoutValue.Contains(name);
-
     internal bool Has(string name) => _values.ContainsKey(name);
 
     internal string? Text(string name) => _values.GetValueOrDefault(name);

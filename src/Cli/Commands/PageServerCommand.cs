@@ -75,9 +75,17 @@ internal static class PageServerCommand
         ILogger<CriuPageServer> log = loggers.CreateLogger<CriuPageServer>();
         CommandLog.WarnOfWhatHasNoEffect(log, arguments);
         using TerminationSignals signals = new();
+        CriuPageServer server = new(options, log);
+        using VerdictSignals verdicts = new(isGoneElsewhere =>
+        {
+            if (!server.Decide(isGoneElsewhere))
+            {
+                CommandLog.NothingToDecide(log);
+            }
+        });
         try
         {
-            return await new CriuPageServer(options, log).RunAsync(signals.Token).ConfigureAwait(false) ? 0 : CriuStyleCommand.Failed;
+            return await server.RunAsync(signals.Token).ConfigureAwait(false) ? 0 : CriuStyleCommand.Failed;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

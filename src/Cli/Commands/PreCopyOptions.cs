@@ -52,7 +52,7 @@ internal sealed class PreCopyOptions
         });
         _maxRounds.Require(static rounds => rounds >= 1, "1 or more");
         _maxSeconds.Require(static seconds => seconds >= 0, "0 or more");
-        _maxRate.Require(static rate => rate >= 0, "0 or more");
+        _maxRate.Require(static rate => rate >= 0 && double.IsFinite(rate * 1e6), "0 or more");
     }
 
     internal MigrationOptions Apply(ParseResult parsed, MigrationOptions options) => options with

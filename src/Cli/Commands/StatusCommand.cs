@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using PostCopy.Display;
 using PostCopy.Sessions;
 using PostCopy.Transport;
 
@@ -43,9 +44,9 @@ internal static class StatusCommand
 
     private static void Write(SessionStatus session)
     {
-        string peer = session.Peer.Length == 0 ? "" : $" {(session.Role == "source" ? "to" : "from")} {session.Peer}";
+        string peer = session.Peer.Length == 0 ? "" : $" {(session.Role == SessionRole.Source ? "to" : "from")} {session.Peer}";
         string process = session.Pid == 0 ? "no process works on it" : string.Create(CultureInfo.InvariantCulture, $"pid {session.Pid}");
-        Console.WriteLine($"{session.Session}  {session.Container}{peer}: {session.State} since {session.Since.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)}, {process}");
+        Console.WriteLine($"{session.Session}  {session.Container}{peer}: {KebabWord.Of(session.State)} since {session.Since.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)}, {process}");
         if (session.PagesTotal > 0)
         {
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"          {session.PagesOwed} of {session.PagesTotal} pages owed"));

@@ -48,12 +48,12 @@ internal static class ReportText
 
         if (report.PreCopy is { } preCopy)
         {
-            Line(output, "pre-copy", Invariant($"{preCopy.Rounds.Count} rounds ({preCopy.Ended}): {pages.Staged} pages were there at the freeze, {pages.Stale} had been written since; {Quantity.Bytes(preCopy.BytesBefore)} before it, {Quantity.Bytes(preCopy.BytesAfter)} behind"));
+            Line(output, "pre-copy", Invariant($"{preCopy.Rounds.Count} rounds ({KebabWord.Of(preCopy.Ended)}): {pages.Staged} pages were there at the freeze, {pages.Stale} had been written since; {Quantity.Bytes(preCopy.BytesBefore)} before it, {Quantity.Bytes(preCopy.BytesAfter)} behind"));
             Line(output, "", Invariant($"faults served there: {preCopy.FaultsServedLocally}, from here: {preCopy.FaultsServedRemotely}"));
         }
 
         Line(output, "faults", Invariant($"{report.Faults.Count} waited for the source: p50 {report.Faults.P50Us:F0} µs, p99 {report.Faults.P99Us:F0} µs, longest {report.Faults.MaxUs:F0} µs"));
-        Line(output, "wire", Invariant($"{Quantity.Bytes(report.BytesOnWire)}, policy {report.Policy}"));
+        Line(output, "wire", Invariant($"{Quantity.Bytes(report.BytesOnWire)}, policy {KebabWord.Of(report.Policy)}"));
         Line(output, "session", report.Session);
     }
 

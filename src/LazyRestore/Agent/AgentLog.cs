@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using PostCopy.HandOff;
+using PostCopy.Sessions;
 
 namespace PostCopy.Agent;
 
@@ -94,6 +95,9 @@ internal static partial class AgentLog
 
     [LoggerMessage(2032, LogLevel.Warning, "session {Session}: whether the restore of container {Container} came to its end cannot be said yet: {Reason}; asking again")]
     internal static partial void CannotAskRunc(ILogger logger, string session, string container, string reason);
+
+    [LoggerMessage(2033, LogLevel.Warning, "session {Session}: the order to {Order} is dropped, and has to be given again if need be: the source is connected")]
+    internal static partial void OrderDropped(ILogger logger, string session, SessionOrder order);
 
     [LoggerMessage(2024, LogLevel.Warning, "session {Session}: postcopy status shows old news: {Reason}")]
     internal static partial void NoStatus(ILogger logger, string session, string reason);

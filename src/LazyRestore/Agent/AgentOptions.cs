@@ -45,7 +45,7 @@ public sealed class AgentOptions
     /// </summary>
     public bool KeepCpusAwake { get; set; }
 
-    /// <summary>Most migrations received at the same time; further ones are refused. Defaults to 64.</summary>
+    /// <summary>Most migrations received at the same time; further ones are refused. 1 or more. Defaults to 64.</summary>
     public int MaxSessions { get; set; } = 64;
 
     /// <summary>
@@ -55,9 +55,13 @@ public sealed class AgentOptions
     public long StagingLimit { get; set; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2;
 
     /// <summary>
-    /// The program that is started with the argument <c>keeper</c> to hold a session's userfaultfds, so that tasks wait instead of reading zeroes should
-    /// the agent die. Defaults to the running program, which for the postcopy command is right.
+    /// The program that is started as <c>PROGRAM keeper DIR</c> to hold a session's userfaultfds, so that tasks wait instead of reading zeroes should the agent die.
+    /// Defaults to the running program.
     /// </summary>
+    /// <remarks>
+    /// A program that embeds the agent begins with <c>if (args is ["keeper", var dir]) return KeeperMain.Run(dir);</c> (docs/sample/HostAgent.cs), or names an installed
+    /// postcopy here. One that is started as <c>dotnet app.dll</c> has to do the latter: the running program is <c>dotnet</c> then.
+    /// </remarks>
     public string? KeeperProgram { get; set; } = Environment.ProcessPath;
 
     /// <summary>One for all sessions: made when the first of them asks, by when the limit is set.</summary>
@@ -66,9 +70,19 @@ public sealed class AgentOptions
     /// <summary>What becomes of a container whose source stays away for <see cref="LostAfter"/>. Defaults to waiting for ever.</summary>
     public LossPolicy OnLoss { get; set; }
 
-    /// <summary>How long a source may stay away before <see cref="OnLoss"/> applies. Defaults to ten minutes.</summary>
+    /// <summary>How long a source may stay away before <see cref="OnLoss"/> applies: more than 0. Defaults to ten minutes.</summary>
     public TimeSpan LostAfter { get; set; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>How long each step before the hand-off may take before the session gives up. Defaults to two minutes.</summary>
+    /// <summary>How long each step before the hand-off may take before the session gives up: more than 0, at most a day. Defaults to two minutes.</summary>
     public TimeSpan StepDeadline { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <exception cref="ArgumentOutOfRangeException">One of them is beyond its range.</exception>
+    internal void RequireSense()
+    {
+        OptionRange.Require(MaxSessions >= 1, MaxSessions, "1 or more", nameof(MaxSessions));
+        OptionRange.Require(StagingLimit >= 0, StagingLimit, "0 or more bytes", nameof(StagingLimit));
+        OptionRange.Require(Enum.IsDefined(OnLoss), OnLoss, "one of the three", nameof(OnLoss));
+        OptionRange.Require(LostAfter > TimeSpan.Zero, LostAfter, "more than 0", nameof(LostAfter));
+        OptionRange.RequireStepDeadline(StepDeadline, nameof(StepDeadline));
+    }
 }

@@ -12,8 +12,11 @@ using PostCopy.Wire;
 
 namespace PostCopy.Agent;
 
-/// <summary>Listens, lets in who knows the token, and hands each lane to its session.</summary>
-internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<AgentService> logger) : BackgroundService
+/// <summary>
+/// The destination's agent: listens, lets in who knows the token, and hands each lane to its session. Made by <see cref="AgentServiceCollectionExtensions.AddPostCopyAgent"/>;
+/// a program asks its host's services for it to know where it listens.
+/// </summary>
+public sealed class AgentService(IOptions<AgentOptions> options, ILogger<AgentService> logger) : BackgroundService
 {
     /// <summary>Connections that may be opening at once. Each costs a thread for at most ten seconds.</summary>
     private const int MaxOpenings = 64;
@@ -26,7 +29,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     /// <summary>Before the next try when the system has no descriptor or memory for another connection.</summary>
     private static readonly TimeSpan AcceptBackOff = TimeSpan.FromMilliseconds(100);
 
-    private readonly AgentOptions _options = options.Value;
+    private readonly AgentOptions _options = Checked(options.Value);
     private readonly ConcurrentDictionary<SessionToken, AgentSession> _sessions = new();
     private readonly PagePool _pool = new();
     private readonly Lock _admission = new();
@@ -40,10 +43,17 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
     private string? _boundPath;
     private bool _stopping;
 
-    /// <summary>Where it listens, once started: with the port that the kernel chose.</summary>
-    internal EndPoint LocalEndPoint => _listener!.LocalEndPoint!;
+    /// <summary>Where it listens, with the port that the kernel chose where <see cref="AgentOptions.Listen"/> says 0; null before it is started.</summary>
+    public EndPoint? LocalEndPoint { get; private set; }
+
+    private static AgentOptions Checked(AgentOptions options)
+    {
+        options.RequireSense();
+        return options;
+    }
 
     /// <summary>Binds before the host reports itself started, so that whoever waits for that can connect.</summary>
+    /// <exception cref="AgentStartException">It cannot listen there, or is not to: the message says why.</exception>
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         AgentEndpoint listen = _options.Listen;
@@ -68,6 +78,7 @@ internal sealed class AgentService(IOptions<AgentOptions> options, ILogger<Agent
             EndPoint[] endpoints = await listen.ResolveAsync(cancellationToken).ConfigureAwait(false);
             // Whose place is taken must not touch what belongs to whoever has it.
             _listener = Bind(endpoints[0]);
+            LocalEndPoint = _listener.LocalEndPoint;
             // Before it listens, so that a source that comes back finds its session.
             TakeOverUnattended();
             _listener.Listen(Backlog);

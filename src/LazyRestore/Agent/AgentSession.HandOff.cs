@@ -50,8 +50,6 @@ internal sealed partial class AgentSession
             {
                 StartRestore();
             }
-
-            _built.RestoreStartedUs = WallClock.NowUs;
         }
 
         if (actions.HasFlag(DestinationActions.Ask))
@@ -62,17 +60,17 @@ internal sealed partial class AgentSession
 
         if (actions.HasFlag(DestinationActions.RecordMayRun))
         {
-            follows = Record(MayRunWord);
+            follows = Record(HandOffWords.MayRun);
         }
 
         if (actions.HasFlag(DestinationActions.RecordNeverRan))
         {
-            follows = Record(NeverRanWord);
+            follows = Record(HandOffWords.NeverRan);
         }
 
         if (actions.HasFlag(DestinationActions.RecordReturned))
         {
-            _criu!.Hook.Returned.Write(NeverRanWord);
+            _criu!.Hook.Returned.Write(HandOffWords.NeverRan);
         }
 
         if (actions.HasFlag(DestinationActions.OpenFence))
@@ -114,7 +112,7 @@ internal sealed partial class AgentSession
     }
 
     private DestinationInput Record(string word) =>
-        _criu!.Hook.Decision.Write(word) == MayRunWord ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
+        _criu!.Hook.Decision.Write(word) == HandOffWords.MayRun ? DestinationInput.RecordedMayRun : DestinationInput.RecordedNeverRan;
 
     // What is lost here the source asks for again, or finds out by the same record.
     private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)
@@ -399,15 +397,12 @@ internal sealed partial class AgentSession
         LatencyHistogram latency = memory.FaultLatency;
         return new Drained
         {
-            PushedPages = (ulong)counters.InstalledByPush,
-            FaultedPages = (ulong)counters.InstalledByDemand,
             DroppedPages = (ulong)counters.Dropped,
             Faults = (ulong)latency.Count,
             FaultP50Us = latency.PercentileMicroseconds(0.5),
             FaultP99Us = latency.PercentileMicroseconds(0.99),
             FaultMaxUs = latency.MaxMicroseconds,
             DrainedUs = _drainedUs,
-            StagedPages = (ulong)counters.InstalledStaged,
             LocalFaults = (ulong)counters.LocalFaults,
         };
     }

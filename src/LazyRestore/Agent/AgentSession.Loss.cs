@@ -27,7 +27,7 @@ internal sealed partial class AgentSession
             return;
         }
 
-        SessionOrder? order = SessionOrders.FindLoss(_criu!.Directory);
+        SessionOrder? order = FindOrder();
         if (_lanes.IsInstallingStaged && !_memory.IsShortOfMemory && order != SessionOrder.Kill)
         {
             // What is here already is not lost, unless there is no memory to put it in place.
@@ -55,6 +55,23 @@ internal sealed partial class AgentSession
 
                 break;
         }
+    }
+
+    /// <summary>
+    /// What an operator said of missing pages. While the source is connected it is not true that it is lost: what is found then, because the source came back just before
+    /// it was written, is dropped, lest it apply to a connection that breaks for a moment later.
+    /// </summary>
+    private SessionOrder? FindOrder()
+    {
+        SessionOrder? order = SessionOrders.FindLoss(_criu!.Directory);
+        if (order is null || _linkLost || _sourceIsLost)
+        {
+            return order;
+        }
+
+        SessionOrders.DropLoss(_criu.Directory);
+        AgentLog.OrderDropped(_logger, Token.Name, order.Value);
+        return null;
     }
 
     /// <summary>With its first process a container dies; of a bare tree each one has to be killed.</summary>

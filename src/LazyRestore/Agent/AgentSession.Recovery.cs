@@ -15,9 +15,6 @@ namespace PostCopy.Agent;
 /// <summary>Goes on where an agent that is dead now stood: by what was recorded, never by what was only remembered.</summary>
 internal sealed partial class AgentSession
 {
-    internal const string DestinationSuffix = "-destination";
-    private const string MayRunWord = "may-run";
-    private const string NeverRanWord = "never-ran";
     private const string CompleteWord = "complete";
 
     private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
@@ -78,8 +75,8 @@ internal sealed partial class AgentSession
         DestinationDecision? decision = hook.Decision.Read() switch
         {
             null => null,
-            MayRunWord => DestinationDecision.MayRun,
-            NeverRanWord => DestinationDecision.NeverRan,
+            HandOffWords.MayRun => DestinationDecision.MayRun,
+            HandOffWords.NeverRan => DestinationDecision.NeverRan,
             var word => throw new IOException($"{hook.Decision.Path} says '{word}', which is no decision"),
         };
         (_state, DestinationActions actions) = DestinationHandOff.Recover(decision, hook.Returned.Read() is not null, hook.MayHaveRun);

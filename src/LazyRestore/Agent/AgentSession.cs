@@ -14,6 +14,7 @@ using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Restore;
+using PostCopy.Sessions;
 using PostCopy.Staging;
 using PostCopy.Transport;
 using PostCopy.Wire;
@@ -76,6 +77,7 @@ internal sealed partial class AgentSession
         Token = token;
         _options = options;
         _logger = logger;
+        _status = new StatusWriter(reason => AgentLog.NoStatus(_logger, Token.Name, reason));
         _lanes = new PageLaneThreads(Post);
         _lanes.BeginEpoch(_epoch);
     }
@@ -226,7 +228,7 @@ internal sealed partial class AgentSession
     private void SetUp()
     {
         string program = _options.KeeperProgram ?? throw new IOException("the agent does not know its own program (KeeperProgram): it cannot start a keeper");
-        _criu = CriuSession.Create(_options.StateDirectory, Token.Name + DestinationSuffix, _container.TcpEstablished, _container.CriuConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, Token.Name + SessionDirectory.DestinationSuffix, _container.TcpEstablished, _container.CriuConfig);
         _inbox = new ImageInbox(_criu.ImageDirectory);
         _journal = EventJournal.Create(Path.Combine(_criu.Directory, KeeperProtocol.JournalName));
         UseKeeper(new KeeperProcess(program, _criu.Directory));

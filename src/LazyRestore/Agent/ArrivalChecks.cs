@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Runtime.InteropServices;
 using PostCopy.Control.Messages;
 using PostCopy.Criu;
-using PostCopy.Linux;
 using PostCopy.Runc;
 
 namespace PostCopy.Agent;
@@ -90,9 +89,8 @@ internal static class ArrivalChecks
         try
         {
             await RestoreEngine.For(container, options).AddRefusalsAsync(answer.Refusals, cancellation).ConfigureAwait(false);
-            string criu = ChildPath.Find("criu") ?? throw new IOException("CRIU is not installed here: run postcopy check on this host");
-            answer.CriuVersion = await CriuVersion.OfAsync(criu, cancellation).ConfigureAwait(false);
-            if (Version.TryParse(answer.CriuVersion, out Version? own) && Version.TryParse(container.CriuVersion, out Version? theirs)
+            string ours = await CriuVersion.OfAsync(CriuProgram.Path, cancellation).ConfigureAwait(false);
+            if (Version.TryParse(ours, out Version? own) && Version.TryParse(container.CriuVersion, out Version? theirs)
                 && (own.Major, own.Minor).CompareTo((theirs.Major, theirs.Minor)) < 0)
             {
                 answer.Refusals.Add($"CRIU {own} here cannot read the images of the source's CRIU {theirs}: update it (eng/setup.sh run)");

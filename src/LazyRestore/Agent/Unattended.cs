@@ -1,3 +1,4 @@
+using PostCopy.Sessions;
 using PostCopy.Wire;
 
 namespace PostCopy.Agent;
@@ -18,9 +19,9 @@ internal sealed class Unattended(AgentOptions options, Microsoft.Extensions.Logg
     internal IEnumerable<AgentSession> TakeOver(Func<string, bool> isAttended)
     {
         HashSet<string> left = [];
-        foreach (string directory in Directory.Exists(options.StateDirectory) ? Directory.GetDirectories(options.StateDirectory, "*" + AgentSession.DestinationSuffix) : [])
+        foreach (string directory in Directory.Exists(options.StateDirectory) ? Directory.GetDirectories(options.StateDirectory, "*" + SessionDirectory.DestinationSuffix) : [])
         {
-            if (isAttended(Path.GetFileName(directory)[..^AgentSession.DestinationSuffix.Length]))
+            if (isAttended(Path.GetFileName(directory)[..^SessionDirectory.DestinationSuffix.Length]))
             {
                 continue;
             }
@@ -42,7 +43,7 @@ internal sealed class Unattended(AgentOptions options, Microsoft.Extensions.Logg
     }
 
     /// <summary>Whether there is a directory of this session, which only this host's agent could say more of.</summary>
-    internal bool Has(SessionToken session) => Directory.Exists(Path.Combine(options.StateDirectory, session.Name + AgentSession.DestinationSuffix));
+    internal bool Has(SessionToken session) => Directory.Exists(Path.Combine(options.StateDirectory, session.Name + SessionDirectory.DestinationSuffix));
 
     private AgentSession? TryTakeOver(string directory, ref Attempt attempt)
     {

@@ -3,7 +3,6 @@ using Mono.Unix.Native;
 using PostCopy.Faults;
 using PostCopy.Linux;
 using PostCopy.Userfault;
-using Errno = PostCopy.Linux.Errno;
 
 namespace PostCopy.Keeper;
 
@@ -28,29 +27,8 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
     /// Starts a keeper: <paramref name="program"/> run with the arguments <c>keeper</c> and the session's directory, in a session and, if it can, a
     /// cgroup of its own.
     /// </summary>
-    internal KeeperProcess(string program, string directory)
-    {
-        if (Syscall.socketpair(UnixAddressFamily.AF_UNIX, UnixSocketType.SOCK_SEQPACKET, UnixSocketFlags.SOCK_CLOEXEC, 0, out int ours, out int theirs) != 0)
-        {
-            throw new LinuxException("socketpair for the keeper", (Errno)Stdlib.GetLastError());
-        }
-
-        try
-        {
-            _child = ChildProcess.Start(program, ["keeper", directory], descriptors: [new ChildDescriptor(theirs, KeeperProtocol.SocketDescriptor)], workingDirectory: "/", newSession: true);
-        }
-        catch
-        {
-            _ = Syscall.close(ours);
-            throw;
-        }
-        finally
-        {
-            _ = Syscall.close(theirs);
-        }
-
-        _socket = ours;
-    }
+    internal KeeperProcess(string program, string directory) =>
+        (_child, _socket) = ChildProcess.StartConnected(program, ["keeper", directory], KeeperProtocol.SocketDescriptor);
 
     private KeeperProcess(Socket connection)
     {

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using PostCopy.CriuWire;
 using PostCopy.Faults;
 using PostCopy.Images;
@@ -22,12 +23,20 @@ namespace PostCopy.LazyPages;
 /// end of this process resets the connection, so that a dump's tasks resume. And a keeper process holds the userfaultfds, so that after
 /// the death of this process tasks wait for their pages instead of reading zeroes.
 /// </remarks>
-public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesDaemon> logger)
+/// <param name="options">Where the images and the pages are.</param>
+/// <param name="logger">Hears of the restore and of what becomes of the pages; null for nobody.</param>
+public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesDaemon>? logger = null)
 {
+    private readonly ILogger _logger = logger ?? NullLogger<LazyPagesDaemon>.Instance;
+
     /// <summary>Serves one restore. Returns true when all pages are where they belong; false, with the reason logged, when not.</summary>
     /// <remarks>Makes the work directory the process's current one, as CRIU does: a unix socket's path is short, a work directory's need not be.</remarks>
+    /// <param name="cancellation">
+    /// Until CRIU has finished the restore, cancelling has it fail, and returns false: nothing of it ran. From then on it is too late, and cancelling does nothing: the
+    /// tasks run, and need their pages.
+    /// </param>
     /// <exception cref="IOException">It could not begin: the images, the directory, the keeper. Nobody has connected yet.</exception>
-    public async Task<bool> RunAsync()
+    public async Task<bool> RunAsync(CancellationToken cancellation = default)
     {
         options.PageServer?.Tls?.RequireUsable();
         string imageDirectory = Path.GetFullPath(options.ImagesDirectory);
@@ -43,9 +52,9 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         try
         {
             using EventJournal journal = EventJournal.Create(Path.Combine(state, KeeperProtocol.JournalName));
-            using StandingKeeper keeper = new(program, state, logger);
-            using LazyMemory memory = new(owed.Ranges, feeder, keeper, logger, journal);
-            End end = await ServeAsync(images, owed, feeder, keeper, memory).ConfigureAwait(false);
+            using StandingKeeper keeper = new(program, state, _logger);
+            using LazyMemory memory = new(owed.Ranges, feeder, keeper, _logger, journal);
+            End end = await ServeAsync(images, owed, feeder, keeper, memory, cancellation).ConfigureAwait(false);
             isKeepersNow = end == End.Lost;
             return end == End.Complete;
         }
@@ -74,7 +83,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         return Directory.CreateDirectory(Path.Combine(options.StateDirectory, $"lazy-pages-{Guid.NewGuid():N}"), OnlyRoot).FullName;
     }
 
-    private async Task<End> ServeAsync(ImageSet images, OwedMemory owed, IPageFeeder feeder, StandingKeeper keeper, LazyMemory memory)
+    private async Task<End> ServeAsync(ImageSet images, OwedMemory owed, IPageFeeder feeder, StandingKeeper keeper, LazyMemory memory, CancellationToken cancellation)
     {
         TaskCompletionSource memoryFailed = new(TaskCreationOptions.RunContinuationsAsynchronously);
         memory.Failed += e => memoryFailed.TrySetException(e);
@@ -92,24 +101,30 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
             if (!started)
             {
                 started = true;
-                LazyPagesLog.Connected(logger);
+                LazyPagesLog.Connected(_logger);
                 feeder.Start(memory);
             }
 
             memory.Add(pid, uffd);
         });
         LazyPagesLog.Listening(
-            logger, Path.GetFullPath(SocketName), owed.TotalPages, owed.Ranges.Count, options.PageServer?.ToString() ?? Path.GetFullPath(options.ImagesDirectory));
+            _logger, Path.GetFullPath(SocketName), owed.TotalPages, owed.Ranges.Count, options.PageServer?.ToString() ?? Path.GetFullPath(options.ImagesDirectory));
         SayReady();
 
-        Exception? failure = await FailureOfAsync(Task.WhenAny(socket.Finished, feeder.Failed, memoryFailed.Task).Unwrap()).ConfigureAwait(false);
+        Exception? failure = await FailureOfAsync(Task.WhenAny(socket.Finished, feeder.Failed, memoryFailed.Task).Unwrap().WaitAsync(cancellation)).ConfigureAwait(false);
         // CRIU first, then the server: while the one can finish the restore, the other must not hear that it failed.
         if (failure is not null && !socket.Conclude())
         {
-            LazyPagesLog.NotRestored(logger, failure.Message);
+            LazyPagesLog.NotRestored(_logger, failure.Message);
             feeder.Abort();
             await keeper.ReleaseAsync().ConfigureAwait(false);
             return End.NotRestored;
+        }
+
+        if (failure is OperationCanceledException && cancellation.IsCancellationRequested)
+        {
+            // Too late: CRIU had finished, and no page is lost.
+            failure = null;
         }
 
         // Tasks run from here on, whatever has failed: now it is the keeper that stands between our death and zeroes in their memory.
@@ -119,7 +134,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         {
             await keeper.WatchAsync(memory).ConfigureAwait(false);
             feeder.Abort();
-            LazyPagesLog.Lost(logger, memory.Counters.Remaining, failure.Message, options.PageServer is null ? LazyPagesLog.LostFromImages : LazyPagesLog.LostFromServer);
+            LazyPagesLog.Lost(_logger, memory.Counters.Remaining, failure.Message, options.PageServer is null ? LazyPagesLog.LostFromImages : LazyPagesLog.LostFromServer);
             return End.Lost;
         }
 
@@ -128,7 +143,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         {
             feeder.Abort();
             LazyPagesLog.TasksEnded(
-                logger, memory.Counters.DroppedByExits, options.PageServer is null ? LazyPagesLog.EndedFromImages : LazyPagesLog.EndedFromServer);
+                _logger, memory.Counters.DroppedByExits, options.PageServer is null ? LazyPagesLog.EndedFromImages : LazyPagesLog.EndedFromServer);
         }
         else
         {
@@ -145,7 +160,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
     private async Task DrainAsync(IPageFeeder feeder, StandingKeeper keeper, LazyMemory memory, Task memoryFailed)
     {
         memory.RestoreFinished();
-        LazyPagesLog.Restored(logger, memory.Counters.Remaining);
+        LazyPagesLog.Restored(_logger, memory.Counters.Remaining);
         feeder.RestoreFinished();
         Task end = Task.WhenAny(memory.Drained, feeder.Failed, memoryFailed).Unwrap();
         while (await Task.WhenAny(end, keeper.EndedAsync()).ConfigureAwait(false) != end)
@@ -178,7 +193,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         }
         catch (Exception e) when (IsFailure(e))
         {
-            LazyPagesLog.CloseNotHeard(logger, e.Message);
+            LazyPagesLog.CloseNotHeard(_logger, e.Message);
         }
     }
 
@@ -225,7 +240,7 @@ public sealed class LazyPagesDaemon(LazyPagesOptions options, ILogger<LazyPagesD
         FaultCounters counters = memory.Counters;
         LatencyHistogram latency = memory.FaultLatency;
         LazyPagesLog.Drained(
-            logger,
+            _logger,
             counters.InstalledByDemand,
             latency.Count,
             counters.InstalledByPush,

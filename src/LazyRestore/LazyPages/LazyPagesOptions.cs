@@ -27,8 +27,12 @@ public sealed class LazyPagesOptions
     public string StateDirectory { get; set; } = Defaults.StateDirectory;
 
     /// <summary>
-    /// The program that is started with the argument <c>keeper</c> to hold the userfaultfds, so that tasks wait instead of reading zeroes should the
-    /// daemon die. Defaults to the running program, which for the postcopy command is right.
+    /// The program that is started as <c>PROGRAM keeper DIR</c> to hold the userfaultfds, so that tasks wait instead of reading zeroes should the daemon die. Defaults to the
+    /// running program.
     /// </summary>
+    /// <remarks>
+    /// A program that embeds the daemon begins with <c>if (args is ["keeper", var dir]) return KeeperMain.Run(dir);</c> (docs/sample/HostAgent.cs), or names an installed
+    /// postcopy here. One that is started as <c>dotnet app.dll</c> has to do the latter: the running program is <c>dotnet</c> then.
+    /// </remarks>
     public string? KeeperProgram { get; set; } = Environment.ProcessPath;
 }

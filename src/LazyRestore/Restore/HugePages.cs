@@ -84,21 +84,21 @@ internal static unsafe partial class HugePages
     private static List<(ulong Start, ulong End)> Filled(SafeFileHandle pagemap, ulong start, ulong end)
     {
         List<(ulong, ulong)> filled = [];
-        ProbeCalls.page_region* regions = stackalloc ProbeCalls.page_region[RegionsPerScan];
+        PagemapCalls.page_region* regions = stackalloc PagemapCalls.page_region[RegionsPerScan];
         while (start < end)
         {
-            ProbeCalls.pm_scan_arg scan = new()
+            PagemapCalls.pm_scan_arg scan = new()
             {
-                size = (ulong)sizeof(ProbeCalls.pm_scan_arg),
+                size = (ulong)sizeof(PagemapCalls.pm_scan_arg),
                 start = start,
                 end = end,
                 vec = (ulong)regions,
                 vec_len = RegionsPerScan,
                 category_inverted = PAGE_IS_PFNZERO,
-                category_mask = ProbeCalls.PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
-                return_mask = ProbeCalls.PAGE_IS_PRESENT,
+                category_mask = PagemapCalls.PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
+                return_mask = PagemapCalls.PAGE_IS_PRESENT,
             };
-            int count = ProbeCalls.ioctl((int)pagemap.DangerousGetHandle(), ProbeCalls.PAGEMAP_SCAN, &scan);
+            int count = Libc.ioctl((int)pagemap.DangerousGetHandle(), PagemapCalls.PAGEMAP_SCAN, &scan);
             if (count < 0)
             {
                 // An older kernel, or the process has no memory any more.

@@ -112,7 +112,7 @@ internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
         Unmap(mapping, start - mapping);
         Unmap(start + BlockBytes, mapping + bytes - (start + BlockBytes));
         // Without huge pages it is slower.
-        _ = ProbeCalls.madvise(start, (nuint)BlockBytes, ProbeCalls.MADV_HUGEPAGE);
+        _ = Libc.madvise(start, (nuint)BlockBytes, Libc.MADV_HUGEPAGE);
         _blocks.Add(start);
         return true;
     }
@@ -129,7 +129,7 @@ internal sealed unsafe class StagedSlabs(StagingBudget budget) : IDisposable
     {
         if (slab.Start != 0)
         {
-            if (ProbeCalls.madvise(slab.Start, (nuint)SlabBytes, MADV_DONTNEED) != 0)
+            if (Libc.madvise(slab.Start, (nuint)SlabBytes, MADV_DONTNEED) != 0)
             {
                 throw LinuxException.Last("madvise MADV_DONTNEED of staged pages");
             }

@@ -2,12 +2,11 @@ using System.Runtime.InteropServices;
 
 namespace PostCopy.Userfault;
 
-/// <summary>The kernel's userfaultfd interface (linux/userfaultfd.h, ioctl_userfaultfd(2)). Numbers and layouts are the same on x86-64 and arm64.</summary>
+/// <summary>What a userfaultfd does with pages beyond <see cref="Linux.UffdCalls"/> (linux/userfaultfd.h, ioctl_userfaultfd(2)). Numbers and layouts are the same on x86-64 and arm64.</summary>
 internal static unsafe partial class UffdNative
 {
     public const uint UFFDIO_UNREGISTER = 0x8010aa01;
     public const uint UFFDIO_WAKE = 0x8010aa02;
-    public const uint UFFDIO_COPY = 0xc028aa03;
     public const uint UFFDIO_ZEROPAGE = 0xc020aa04;
     public const uint UFFDIO_CONTINUE = 0xc020aa07;
     public const uint UFFDIO_POISON = 0xc020aa08;
@@ -17,18 +16,6 @@ internal static unsafe partial class UffdNative
     {
         public ulong start;
         public ulong len;
-    }
-
-    [StructLayout(LayoutKind.Sequential)]
-    public struct uffdio_copy
-    {
-        public ulong dst;
-        public ulong src;
-        public ulong len;
-        public ulong mode;
-
-        /// <summary>Bytes copied, or -errno.</summary>
-        public long copy;
     }
 
     [StructLayout(LayoutKind.Sequential)]

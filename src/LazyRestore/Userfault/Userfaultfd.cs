@@ -51,8 +51,8 @@ internal sealed unsafe class Userfaultfd : SafeHandleZeroOrMinusOneIsInvalid
     /// </remarks>
     public UffdResult Copy(ulong destination, byte* source, long byteCount)
     {
-        UffdNative.uffdio_copy argument = new() { dst = destination, src = (ulong)source, len = (ulong)byteCount };
-        Errno errno = Ioctl(UffdNative.UFFDIO_COPY, &argument);
+        UffdCalls.uffdio_copy argument = new() { dst = destination, src = (ulong)source, len = (ulong)byteCount };
+        Errno errno = Ioctl(UffdCalls.UFFDIO_COPY, &argument);
         return Result(errno, argument.copy, byteCount);
     }
 

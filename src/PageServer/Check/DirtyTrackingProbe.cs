@@ -9,9 +9,6 @@ namespace PostCopy.Check;
 /// </summary>
 internal sealed unsafe class DirtyTrackingProbe : HostProbe
 {
-    // UFFD_FEATURE_WP_ASYNC, UFFD_FEATURE_WP_UNPOPULATED, UFFD_FEATURE_PAGEFAULT_FLAG_WP
-    private const ulong Features = (1 << 15) | (1 << 13) | 1;
-
     public override string Id => "dirty-tracking";
 
     public override string Tried => "wrote to a tracked page between scans for dirty pages";
@@ -40,12 +37,12 @@ internal sealed unsafe class DirtyTrackingProbe : HostProbe
 
     private static (int Clean, int Dirty) Track()
     {
-        using ScratchPage page = ScratchPage.Create(ProbeCalls.UFFD_USER_MODE_ONLY, Features);
+        using ScratchPage page = ScratchPage.Create(UffdCalls.UFFD_USER_MODE_ONLY, UffdCalls.WatchesWrites);
         using FileStream pagemap = new("/proc/self/pagemap", FileMode.Open, FileAccess.Read);
         int fd = (int)pagemap.SafeFileHandle.DangerousGetHandle();
         byte* first = (byte*)page.Address;
         *first = 1;
-        page.Register(ProbeCalls.UFFDIO_REGISTER_MODE_WP);
+        page.Register(UffdCalls.UFFDIO_REGISTER_MODE_WP);
         ScanDirty(fd, page.Address);
         int clean = ScanDirty(fd, page.Address);
         *first = 2;
@@ -55,19 +52,19 @@ internal sealed unsafe class DirtyTrackingProbe : HostProbe
     /// <summary>Number of pages written to since the last scan.</summary>
     private static int ScanDirty(int pagemap, nint address)
     {
-        ProbeCalls.page_region region = default;
-        ProbeCalls.pm_scan_arg scan = new()
+        PagemapCalls.page_region region = default;
+        PagemapCalls.pm_scan_arg scan = new()
         {
-            size = (ulong)sizeof(ProbeCalls.pm_scan_arg),
-            flags = ProbeCalls.PM_SCAN_WP_MATCHING | ProbeCalls.PM_SCAN_CHECK_WPASYNC,
+            size = (ulong)sizeof(PagemapCalls.pm_scan_arg),
+            flags = PagemapCalls.PM_SCAN_WP_MATCHING | PagemapCalls.PM_SCAN_CHECK_WPASYNC,
             start = (ulong)address,
             end = (ulong)address + (ulong)PageSize.Bytes,
             vec = (ulong)&region,
             vec_len = 1,
-            category_mask = ProbeCalls.PAGE_IS_WRITTEN,
-            category_anyof_mask = ProbeCalls.PAGE_IS_PRESENT | ProbeCalls.PAGE_IS_SWAPPED,
-            return_mask = ProbeCalls.PAGE_IS_WRITTEN,
+            category_mask = PagemapCalls.PAGE_IS_WRITTEN,
+            category_anyof_mask = PagemapCalls.PAGE_IS_PRESENT | PagemapCalls.PAGE_IS_SWAPPED,
+            return_mask = PagemapCalls.PAGE_IS_WRITTEN,
         };
-        return ScratchPage.Call(pagemap, ProbeCalls.PAGEMAP_SCAN, &scan, "PAGEMAP_SCAN");
+        return ScratchPage.Call(pagemap, PagemapCalls.PAGEMAP_SCAN, &scan, "PAGEMAP_SCAN");
     }
 }

@@ -52,9 +52,9 @@ internal sealed class ProcessVmReadvProbe : HostProbe
     {
         fixed (byte* bytes = destination)
         {
-            ProbeCalls.IoVec local = new() { iov_base = (nuint)bytes, iov_len = (nuint)destination.Length };
-            ProbeCalls.IoVec remote = new() { iov_base = (nuint)address, iov_len = (nuint)destination.Length };
-            return ProbeCalls.process_vm_readv(pid, &local, 1, &remote, 1, 0) >= 0 ? Errno.None : LinuxException.LastErrno;
+            Libc.iovec local = new() { iov_base = (nuint)bytes, iov_len = (nuint)destination.Length };
+            Libc.iovec remote = new() { iov_base = (nuint)address, iov_len = (nuint)destination.Length };
+            return Libc.process_vm_readv(pid, &local, 1, &remote, 1, 0) >= 0 ? Errno.None : LinuxException.LastErrno;
         }
     }
 }

@@ -26,14 +26,14 @@ internal sealed unsafe class ScratchPage : IDisposable
     /// <summary>Creates the userfaultfd with these features and maps the page; a refusal is thrown, naming the call.</summary>
     public static ScratchPage Create(int flags, ulong features)
     {
-        int fd = ProbeCalls.userfaultfd(Libc.O_CLOEXEC | ProbeCalls.O_NONBLOCK | flags);
+        int fd = UffdCalls.userfaultfd(Libc.O_CLOEXEC | UffdCalls.O_NONBLOCK | flags);
         if (fd < 0)
             throw LinuxException.Last("userfaultfd");
         SafeFileHandle userfaultfd = new(fd, ownsHandle: true);
         try
         {
-            ProbeCalls.uffdio_api api = new() { api = ProbeCalls.UFFD_API, features = features };
-            Call(fd, ProbeCalls.UFFDIO_API, &api, $"UFFDIO_API with features 0x{features:x}");
+            UffdCalls.uffdio_api api = new() { api = UffdCalls.UFFD_API, features = features };
+            Call(fd, UffdCalls.UFFDIO_API, &api, $"UFFDIO_API with features 0x{features:x}");
             nint address = Syscall.mmap(
                 0, (ulong)PageSize.Bytes, MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS, -1, 0);
             if (address == -1)
@@ -49,8 +49,8 @@ internal sealed unsafe class ScratchPage : IDisposable
 
     public void Register(ulong mode)
     {
-        ProbeCalls.uffdio_register register = new() { start = (ulong)Address, len = (ulong)PageSize.Bytes, mode = mode };
-        Call(UserfaultFd, ProbeCalls.UFFDIO_REGISTER, &register, "UFFDIO_REGISTER");
+        UffdCalls.uffdio_register register = new() { start = (ulong)Address, len = (ulong)PageSize.Bytes, mode = mode };
+        Call(UserfaultFd, UffdCalls.UFFDIO_REGISTER, &register, "UFFDIO_REGISTER");
     }
 
     /// <summary>Puts <paramref name="page"/> in place and wakes whoever waits for it.</summary>
@@ -58,8 +58,8 @@ internal sealed unsafe class ScratchPage : IDisposable
     {
         fixed (byte* source = page)
         {
-            ProbeCalls.uffdio_copy copy = new() { dst = (ulong)Address, src = (ulong)source, len = (ulong)page.Length };
-            Call(UserfaultFd, ProbeCalls.UFFDIO_COPY, &copy, "UFFDIO_COPY");
+            UffdCalls.uffdio_copy copy = new() { dst = (ulong)Address, src = (ulong)source, len = (ulong)page.Length };
+            Call(UserfaultFd, UffdCalls.UFFDIO_COPY, &copy, "UFFDIO_COPY");
         }
     }
 
@@ -76,7 +76,7 @@ internal sealed unsafe class ScratchPage : IDisposable
     public static int Call(int fd, nuint request, void* argument, string operation)
     {
         int result;
-        while ((result = ProbeCalls.ioctl(fd, request, argument)) < 0)
+        while ((result = Libc.ioctl(fd, request, argument)) < 0)
         {
             if (LinuxException.LastErrno is Linux.Errno errno and not Linux.Errno.EINTR)
                 throw new LinuxException(operation, errno);

@@ -46,7 +46,7 @@ internal sealed unsafe class UserfaultfdProbe : HostProbe
         byte[] pattern = new byte[PageSize.Bytes];
         Random.Shared.NextBytes(pattern);
         using ScratchPage page = ScratchPage.Create(flags: 0, CriuFeatures);
-        page.Register(ProbeCalls.UFFDIO_REGISTER_MODE_MISSING);
+        page.Register(UffdCalls.UFFDIO_REGISTER_MODE_MISSING);
 
         int fd = Libc.memfd_create("postcopy-check", Libc.MFD_CLOEXEC);
         if (fd < 0)
@@ -81,11 +81,11 @@ internal sealed unsafe class UserfaultfdProbe : HostProbe
         if (ready != 1)
             throw new TimeoutException($"no page fault was reported within {TimeLimitMs} ms");
 
-        byte* message = stackalloc byte[ProbeCalls.UffdMessageBytes];
-        long length = Syscall.read(userfaultfd, message, ProbeCalls.UffdMessageBytes);
+        byte* message = stackalloc byte[UffdCalls.UffdMessageBytes];
+        long length = Syscall.read(userfaultfd, message, UffdCalls.UffdMessageBytes);
         if (length < 0)
             throw new LinuxException("read of a page fault event", (Linux.Errno)Stdlib.GetLastError());
-        if (length != ProbeCalls.UffdMessageBytes || *message != ProbeCalls.UFFD_EVENT_PAGEFAULT)
+        if (length != UffdCalls.UffdMessageBytes || *message != UffdCalls.UFFD_EVENT_PAGEFAULT)
             throw new LinuxException($"an event that is no page fault (0x{*message:x}, {length} bytes)", Linux.Errno.EIO);
     }
 }

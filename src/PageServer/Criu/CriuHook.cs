@@ -12,9 +12,6 @@ namespace PostCopy.Criu;
 /// </summary>
 internal sealed class CriuHook : IDisposable
 {
-    internal const string DecisionName = "decision";
-    internal const string ReturnedName = "returned";
-
     private const string FreezerName = "freezer";
 
     private readonly string _directory;
@@ -61,10 +58,10 @@ internal sealed class CriuHook : IDisposable
     }
 
     /// <summary>The record that decides who may run; the script writes it too when its owner has died.</summary>
-    internal WriteOnceRecord Decision => new(Path.Combine(_directory, DecisionName));
+    internal WriteOnceRecord Decision => new(Path.Combine(_directory, HandOffWords.DecisionName));
 
     /// <summary>Written beside the decision when the right to run came back.</summary>
-    internal WriteOnceRecord Returned => new(Path.Combine(_directory, ReturnedName));
+    internal WriteOnceRecord Returned => new(Path.Combine(_directory, HandOffWords.ReturnedName));
 
     /// <summary>Written beside the decision when the destination has everything.</summary>
     internal WriteOnceRecord Drained => new(Path.Combine(_directory, "drained"));

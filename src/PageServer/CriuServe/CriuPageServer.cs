@@ -1,9 +1,8 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
-using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
-using Mono.Unix.Native;
+using Microsoft.Extensions.Logging.Abstractions;
 using PostCopy.Buffers;
 using PostCopy.CriuWire;
 using PostCopy.Images;
@@ -16,18 +15,32 @@ namespace PostCopy.CriuServe;
 /// Serves pages in CRIU's protocol, both header sizes: from an image directory to any number of clients, or from a dump that it makes and holds
 /// frozen to one at a time.
 /// </summary>
-public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPageServer> logger)
+/// <param name="options">What to serve, and where.</param>
+/// <param name="logger">Hears of clients and of what becomes of a dump; null for nobody.</param>
+public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPageServer>? logger = null)
 {
     /// <summary>Before another attempt when no client can be taken.</summary>
     private static readonly TimeSpan AcceptPause = TimeSpan.FromSeconds(1);
 
+    private readonly ILogger _logger = logger ?? NullLogger<CriuPageServer>.Instance;
     private readonly ConcurrentDictionary<Socket, Thread> _sessions = new();
+    private volatile DumpVerdict? _verdict;
 
     /// <summary>The address it listens on; null before <see cref="RunAsync"/> has come so far.</summary>
     public IPEndPoint? LocalEndPoint { get; private set; }
 
     /// <summary>
-    /// Serves until told to stop, or until a dump has come to its end. True unless a dump ended with its tasks running on here.
+    /// Says what becomes of the dump that <see cref="RunAsync"/> holds frozen, by whoever knows where its tasks run: after a client has gone away without having fetched
+    /// everything, only they can. <see cref="RunAsync"/> then comes to its end. Any thread may call it.
+    /// </summary>
+    /// <param name="isGoneElsewhere">
+    /// True to discard the frozen copy: its tasks run, or have run, elsewhere. False to let it run on here; where its tasks run elsewhere as well, there are two of them then.
+    /// </param>
+    /// <returns>False, and nothing happens, when no dump is held at this moment, or this was decided before.</returns>
+    public bool Decide(bool isGoneElsewhere) => _verdict is { } verdict && verdict.Decide(isGoneElsewhere);
+
+    /// <summary>
+    /// Serves until told to stop, or until a dump has come to its end: by a client that has everything, or by <see cref="Decide"/>. True unless a dump ended with its tasks running on here.
     /// </summary>
     /// <param name="stop">Serving images ends. A dump is undone, unless a client may have restored it already: then it goes on.</param>
     /// <exception cref="IOException">It could not begin; a dump was undone.</exception>
@@ -42,7 +55,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         }
 
         using FrozenDump dump = await HoldAsync(stop).ConfigureAwait(false);
-        CriuServeLog.Frozen(logger, dump.Name, dump.ImageDirectory, dump.Session);
+        CriuServeLog.Frozen(_logger, dump.Name, dump.ImageDirectory, dump.Session);
         bool isGoneElsewhere;
         try
         {
@@ -51,19 +64,19 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         catch (Exception e) when (e is IOException or SocketException && !dump.IsHandedOff)
         {
             await dump.ResumeAsync().ConfigureAwait(false);
-            CriuServeLog.Resumed(logger, dump.Name);
+            CriuServeLog.Resumed(_logger, dump.Name);
             throw e as IOException ?? new IOException(e.Message, e);
         }
 
         if (isGoneElsewhere)
         {
             await dump.DiscardAsync().ConfigureAwait(false);
-            CriuServeLog.Discarded(logger, dump.Name);
+            CriuServeLog.Discarded(_logger, dump.Name);
         }
         else
         {
             await dump.ResumeAsync().ConfigureAwait(false);
-            CriuServeLog.Resumed(logger, dump.Name);
+            CriuServeLog.Resumed(_logger, dump.Name);
         }
 
         return isGoneElsewhere;
@@ -118,18 +131,17 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         OwedMemory owed = OwedMemory.From(ImageDirectory.Open(dump.ImageDirectory));
         ListedPages listed = new(owed.Ranges);
         DumpVerdict verdict = new(dump);
-        using PosixSignalRegistration discard = OnSignal(Signum.SIGUSR1, () => verdict.Decide(isGoneElsewhere: true));
-        using PosixSignalRegistration resume = OnSignal(Signum.SIGUSR2, () => verdict.Decide(isGoneElsewhere: false));
+        _verdict = verdict;
         using CancellationTokenRegistration stopping = stop.Register(() =>
         {
             if (!verdict.TryLetRunOn() && !verdict.IsGoneElsewhere.IsCompleted)
             {
-                CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
+                CriuServeLog.Undecided(_logger, owed.TotalPages, dump.Name, Environment.ProcessId);
             }
         });
         if (dump.IsHandedOff)
         {
-            CriuServeLog.Undecided(logger, owed.TotalPages, dump.Name, Environment.ProcessId);
+            CriuServeLog.Undecided(_logger, owed.TotalPages, dump.Name, Environment.ProcessId);
         }
 
         using Socket? given = options.ClientDescriptor is { } descriptor ? InheritClient(descriptor, dump.Name, owed) : null;
@@ -150,7 +162,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             Task held = dump.EndedAsync();
             if (await Task.WhenAny(verdict.IsGoneElsewhere, held).ConfigureAwait(false) == held && !verdict.IsGoneElsewhere.IsCompleted)
             {
-                CriuServeLog.Problem(logger, verdict.TryLetRunOn() ? $"CRIU, which held {dump.Name}, has ended: it runs on here, and its images are of the past" : $"CRIU, which held {dump.Name}, has ended: its cgroup alone holds it frozen now");
+                CriuServeLog.Problem(_logger, verdict.TryLetRunOn() ? $"CRIU, which held {dump.Name}, has ended: it runs on here, and its images are of the past" : $"CRIU, which held {dump.Name}, has ended: its cgroup alone holds it frozen now");
             }
 
             return await verdict.IsGoneElsewhere.ConfigureAwait(false);
@@ -168,7 +180,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         SessionEnd end = Serve(client, dump.Source, listed, pool, () => verdict.Serve(client));
         if (verdict.Left(client, hasEverything: end.Closed && (end.NeverSent == 0 || end.SaysComplete)))
         {
-            CriuServeLog.Undecided(logger, end.NeverSent, dump.Name, Environment.ProcessId);
+            CriuServeLog.Undecided(_logger, end.NeverSent, dump.Name, Environment.ProcessId);
         }
         else if (options.ClientDescriptor is not null)
         {
@@ -196,7 +208,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
 
                 if ((_sessions.Count >= options.MaxSessions ? $"{options.MaxSessions} clients are connected, as many as this server accepts" : refusal()) is { } reason)
                 {
-                    CriuServeLog.TurnedAway(logger, NameOf(client), reason);
+                    CriuServeLog.TurnedAway(_logger, NameOf(client), reason);
                     client.Close(0);
                     continue;
                 }
@@ -219,7 +231,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         }
         catch (SocketException e)
         {
-            CriuServeLog.Problem(logger, $"no further client can connect now: {e.Message}");
+            CriuServeLog.Problem(_logger, $"no further client can connect now: {e.Message}");
             return null;
         }
     }
@@ -265,7 +277,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             CriuSocket.Tune(client);
             using Stream plain = new NetworkStream(client, ownsSocket: false);
             using Stream stream = options.Tls?.AsServer(plain) ?? plain;
-            CriuServeLog.Connected(logger, name);
+            CriuServeLog.Connected(_logger, name);
             session = new GetSession(stream, source, listed);
             bool hasAsked = false;
             SessionEnd end = session.Serve(pool, () =>
@@ -289,11 +301,11 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             ulong neverSent = session?.NeverSent ?? listed.TotalPages;
             if (e is ClientRefusedException)
             {
-                CriuServeLog.TurnedAway(logger, name, e.Message);
+                CriuServeLog.TurnedAway(_logger, name, e.Message);
             }
             else
             {
-                CriuServeLog.Gone(logger, name, patience.IsCancellationRequested ? $"it asked for nothing within {options.TimeToFirstRequest.TotalSeconds} s" : e.Message, neverSent);
+                CriuServeLog.Gone(_logger, name, patience.IsCancellationRequested ? $"it asked for nothing within {options.TimeToFirstRequest.TotalSeconds} s" : e.Message, neverSent);
             }
 
             return new SessionEnd(Closed: false, SaysComplete: false, neverSent);
@@ -305,16 +317,16 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         switch (end)
         {
             case { Closed: false }:
-                CriuServeLog.Gone(logger, name, "it closed the connection without a word", end.NeverSent);
+                CriuServeLog.Gone(_logger, name, "it closed the connection without a word", end.NeverSent);
                 break;
             case { NeverSent: 0 }:
-                CriuServeLog.FetchedAll(logger, name);
+                CriuServeLog.FetchedAll(_logger, name);
                 break;
             case { SaysComplete: true }:
-                CriuServeLog.Complete(logger, name, end.NeverSent);
+                CriuServeLog.Complete(_logger, name, end.NeverSent);
                 break;
             default:
-                CriuServeLog.FetchedPartly(logger, name, end.NeverSent);
+                CriuServeLog.FetchedPartly(_logger, name, end.NeverSent);
                 break;
         }
     }
@@ -337,7 +349,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
         }
 
         LocalEndPoint = (IPEndPoint)listener.LocalEndPoint!;
-        CriuServeLog.Listening(logger, LocalEndPoint.ToString(), owed.TotalPages, owed.Ranges.Count, source);
+        CriuServeLog.Listening(_logger, LocalEndPoint.ToString(), owed.TotalPages, owed.Ranges.Count, source);
         SayReady();
         return listener;
     }
@@ -345,7 +357,7 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
     private Socket InheritClient(int descriptor, string source, OwedMemory owed)
     {
         Socket client = CriuSocket.Inherit(descriptor, mustBeTcp: false);
-        CriuServeLog.ServingDescriptor(logger, descriptor, owed.TotalPages, owed.Ranges.Count, source);
+        CriuServeLog.ServingDescriptor(_logger, descriptor, owed.TotalPages, owed.Ranges.Count, source);
         SayReady();
         return client;
     }
@@ -383,10 +395,4 @@ public sealed class CriuPageServer(CriuPageServerOptions options, ILogger<CriuPa
             return "a client that is gone again";
         }
     }
-
-    private static PosixSignalRegistration OnSignal(Signum signal, Action decide) => PosixSignalRegistration.Create((PosixSignal)(int)signal, context =>
-    {
-        context.Cancel = true;
-        decide();
-    });
 }

@@ -62,12 +62,12 @@ internal sealed class DumpVerdict(FrozenDump dump)
         }
     }
 
-    /// <summary>By whoever knows where it runs.</summary>
-    internal void Decide(bool isGoneElsewhere)
+    /// <summary>By whoever knows where it runs. False when it was decided before.</summary>
+    internal bool Decide(bool isGoneElsewhere)
     {
         lock (_gate)
         {
-            _isGoneElsewhere.TrySetResult(isGoneElsewhere);
+            return _isGoneElsewhere.TrySetResult(isGoneElsewhere);
         }
     }
 

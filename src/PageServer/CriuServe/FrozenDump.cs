@@ -1,5 +1,6 @@
 using System.Globalization;
 using PostCopy.Criu;
+using PostCopy.HandOff;
 using PostCopy.Linux;
 using PostCopy.Pages;
 using PostCopy.Runc;
@@ -13,7 +14,6 @@ namespace PostCopy.CriuServe;
 /// </summary>
 internal sealed class FrozenDump : IDisposable
 {
-    private const string HandedOffWord = "handed-off";
     private static readonly TimeSpan EndDeadline = TimeSpan.FromSeconds(60);
 
     private readonly DumpRequest _request;
@@ -23,6 +23,7 @@ internal sealed class FrozenDump : IDisposable
     private readonly Func<CancellationToken, Task> _waitForDump;
     private readonly string _imageDirectory;
     private readonly string _dumpLog;
+    private readonly StatusWriter _status = new(static _ => { });
     private int[] _tasks = [];
     private FreezerCgroup? _freezer;
     private HoldCgroup? _hold;
@@ -150,7 +151,7 @@ internal sealed class FrozenDump : IDisposable
             record.DumpLog)
         {
             _hold = record.HoldDirectory is { } directory ? HoldCgroup.Again(directory, record.Homes) : null,
-            IsHandedOff = criu.Hook.Decision.Read() == HandedOffWord,
+            IsHandedOff = criu.Hook.Decision.Read() == HandOffWords.HandedOff,
         };
         try
         {
@@ -194,7 +195,7 @@ internal sealed class FrozenDump : IDisposable
             return;
         }
 
-        if (_criu.Hook.Decision.Write(HandedOffWord) != HandedOffWord)
+        if (_criu.Hook.Decision.Write(HandOffWords.HandedOff) != HandOffWords.HandedOff)
         {
             throw new IOException($"{Name} runs on here: it was let go");
         }
@@ -207,10 +208,9 @@ internal sealed class FrozenDump : IDisposable
     /// <summary>The second freeze. Were CRIU dead already, the tasks would have run on since the dump, and the images would be of the past.</summary>
     private void FreezeAgain()
     {
-        _freezer!.Freeze();
-        if (_tasks.FirstOrDefault(static pid => TaskTree.TracerOf(pid) == 0) is var free and not 0)
+        if (TaskTree.FreezeAgain(_freezer!, _tasks) is { } free)
         {
-            _freezer.Thaw();
+            _freezer!.Thaw();
             throw new IOException($"CRIU let go of {Name} after the dump (pid {free} ran on): it runs on here, and its images are of the past");
         }
     }
@@ -218,17 +218,7 @@ internal sealed class FrozenDump : IDisposable
     /// <summary>Kills the frozen copy: whatever it was runs elsewhere.</summary>
     internal Task DiscardAsync() => WithinDeadlineAsync($"the frozen copy of {Name} could not be removed: kill the processes in {_freezer!.Directory}", async deadline =>
     {
-        foreach (int pid in _freezer.Processes())
-        {
-            ProcessSignal.Kill(pid);
-        }
-
-        _freezer.Thaw();
-        while (_freezer.Processes().Count > 0)
-        {
-            await Task.Delay(TimeSpan.FromMilliseconds(1), deadline).ConfigureAwait(false);
-        }
-
+        await _freezer.KillAllAsync(deadline).ConfigureAwait(false);
         // CRIU finds nothing to detach from and fails, which is what is wanted.
         _criu.Hook.Answer(yes: true);
         await _waitForDump(deadline).ConfigureAwait(false);
@@ -331,8 +321,7 @@ internal sealed class FrozenDump : IDisposable
 
     private static ChildProcess Start(DumpRequest request, CriuSession criu, string imageDirectory, string workDirectory)
     {
-        string program = request.ContainerId is null ? "criu" : "runc";
-        string path = ChildPath.Find(program) ?? throw new IOException($"{program} is not on PATH: run postcopy check to see what is missing and how to get it");
+        string path = request.ContainerId is null ? CriuProgram.Path : RuncCommand.Program;
         string[] arguments = request.ContainerId is { } id
             ? ["checkpoint", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, .. request.ExtraArguments, id]
             :
@@ -392,28 +381,16 @@ internal sealed class FrozenDump : IDisposable
     }
 
     /// <summary>For <c>postcopy status</c>.</summary>
-    private void TellStatus()
+    private void TellStatus() => _status.Tell(_criu.Directory, new SessionStatus
     {
-        try
-        {
-            SessionList.Write(_criu.Directory, new SessionStatus
-            {
-                Session = Session,
-                Role = SessionStatus.PageServer,
-                Container = Name,
-                State = IsHandedOff ? HandedOffWord : "frozen",
-                WaitsFor = IsHandedOff
-                    ? "a client to fetch the pages, or a word: SIGUSR1 discards the frozen copy, SIGUSR2 lets it run on"
-                    : "a client to fetch the pages; SIGTERM lets it run on",
-                Since = DateTimeOffset.UtcNow,
-                Pid = Environment.ProcessId,
-            });
-        }
-        catch (IOException)
-        {
-            // A full state directory, for example: old news is shown, which is no reason to leave a client without its pages.
-        }
-    }
+        Session = Session,
+        Role = SessionRole.PageServer,
+        Container = Name,
+        State = IsHandedOff ? SessionState.HandedOff : SessionState.Frozen,
+        WaitsFor = IsHandedOff
+            ? "a client to fetch the pages, or a word: SIGUSR1 discards the frozen copy, SIGUSR2 lets it run on"
+            : "a client to fetch the pages; SIGTERM lets it run on",
+    });
 
     private void Reach(int root, Dictionary<Memory.ImagePid, int> tasks)
     {

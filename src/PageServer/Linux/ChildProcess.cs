@@ -1,3 +1,5 @@
+using Mono.Unix.Native;
+
 namespace PostCopy.Linux;
 
 /// <summary>
@@ -55,6 +57,35 @@ internal sealed class ChildProcess
         ChildProcess child = new(pid, pidfd);
         ChildReaper.Watch(child, pidfd);
         return child;
+    }
+
+    /// <summary>
+    /// Starts a helper of ours in a session of its own, with nothing but one end of a pair of sockets that keep messages apart (SOCK_SEQPACKET).
+    /// </summary>
+    /// <param name="path">The executable file.</param>
+    /// <param name="arguments">Its arguments, without the program's name.</param>
+    /// <param name="descriptor">What its end is called there.</param>
+    /// <returns>The child, and our end, which is the caller's to close.</returns>
+    internal static (ChildProcess Child, int Socket) StartConnected(string path, IReadOnlyList<string> arguments, int descriptor)
+    {
+        if (Syscall.socketpair(UnixAddressFamily.AF_UNIX, UnixSocketType.SOCK_SEQPACKET, UnixSocketFlags.SOCK_CLOEXEC, 0, out int ours, out int theirs) != 0)
+        {
+            throw new LinuxException($"socketpair for {path} {arguments[0]}", (Errno)Stdlib.GetLastError());
+        }
+
+        try
+        {
+            return (Start(path, arguments, descriptors: [new ChildDescriptor(theirs, descriptor)], workingDirectory: "/", newSession: true), ours);
+        }
+        catch
+        {
+            _ = Libc.close(ours);
+            throw;
+        }
+        finally
+        {
+            _ = Libc.close(theirs);
+        }
     }
 
     /// <summary>Completes when the child has ended and was reaped. Cancelling ends the waiting, not the child.</summary>

@@ -1,7 +1,7 @@
 namespace PostCopy.Linux;
 
 /// <summary>The errno values this program acts on (errno(3), x86-64 and arm64 agree on these).</summary>
-public enum Errno
+internal enum Errno
 {
     /// <summary>No error.</summary>
     None = 0,

@@ -123,6 +123,16 @@ internal sealed class FreezerCgroup
         Thaw();
     }
 
+    /// <summary>The same, again and again until nothing is left in it.</summary>
+    internal async Task KillAllAsync(CancellationToken cancellation)
+    {
+        while (Processes().Count > 0)
+        {
+            KillAll();
+            await Task.Delay(TimeSpan.FromMilliseconds(1), cancellation).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>Lets the tasks go on, if there are any: a cgroup that is gone holds none.</summary>
     internal void Thaw()
     {

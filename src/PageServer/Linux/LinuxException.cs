@@ -3,10 +3,10 @@ using System.Runtime.InteropServices;
 namespace PostCopy.Linux;
 
 /// <summary>A system call failed in a way the caller could not handle. The message names the call, what it was about, and the errno.</summary>
-public sealed class LinuxException : IOException
+internal sealed class LinuxException : IOException
 {
     /// <summary>A failed call: <paramref name="operation"/> names it and its object (address, pid, path).</summary>
-    public LinuxException(string operation, Errno errno)
+    internal LinuxException(string operation, Errno errno)
         : base($"{operation}: {Describe(errno)}")
     {
         Operation = operation;

@@ -35,16 +35,13 @@ internal static class ProcessOffspring
         HashSet<int> found = [];
         foreach (string directory in Directory.EnumerateDirectories("/proc"))
         {
-            if (int.TryParse(Path.GetFileName(directory), CultureInfo.InvariantCulture, out int pid) && pid > 1 && TryRead(directory, out string[] fields))
+            // A zombie is dead.
+            if (int.TryParse(Path.GetFileName(directory), CultureInfo.InvariantCulture, out int pid) && pid > 1 && TryRead(pid) is { HasEnded: false } stat)
             {
-                // proc_pid_stat(5) behind the name: state ppid pgrp session ... A zombie is dead.
-                if (fields[0] is not ("Z" or "X"))
+                parents[pid] = stat.Parent;
+                if (pid == leader || stat.Session == leader)
                 {
-                    parents[pid] = int.Parse(fields[1], CultureInfo.InvariantCulture);
-                    if (pid == leader || int.Parse(fields[3], CultureInfo.InvariantCulture) == leader)
-                    {
-                        found.Add(pid);
-                    }
+                    found.Add(pid);
                 }
             }
         }
@@ -58,19 +55,16 @@ internal static class ProcessOffspring
         return found;
     }
 
-    private static bool TryRead(string directory, out string[] fields)
+    private static ProcessStat? TryRead(int pid)
     {
         try
         {
-            string stat = File.ReadAllText(directory + "/stat");
-            fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
-            return true;
+            return ProcessStat.Read(pid);
         }
         catch (IOException)
         {
             // It has ended.
-            fields = [];
-            return false;
+            return null;
         }
     }
 }

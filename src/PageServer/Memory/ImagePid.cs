@@ -7,7 +7,7 @@ namespace PostCopy.Memory;
 /// the ledgers, and never a pid that the host would understand.
 /// </summary>
 /// <param name="Value">The number; positive.</param>
-public readonly record struct ImagePid(int Value) : IComparable<ImagePid>
+internal readonly record struct ImagePid(int Value) : IComparable<ImagePid>
 {
     /// <inheritdoc/>
     public int CompareTo(ImagePid other) => Value.CompareTo(other.Value);

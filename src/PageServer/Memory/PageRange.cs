@@ -5,7 +5,7 @@ namespace PostCopy.Memory;
 /// <summary>A run of whole pages in one address space: a page-aligned start address and a number of pages.</summary>
 /// <param name="Start">Address of the first byte; page aligned.</param>
 /// <param name="PageCount">Number of pages.</param>
-public readonly record struct PageRange(ulong Start, ulong PageCount)
+internal readonly record struct PageRange(ulong Start, ulong PageCount)
 {
     /// <summary>The range [<paramref name="start"/>, <paramref name="endExclusive"/>); both page aligned.</summary>
     public static PageRange FromBounds(ulong start, ulong endExclusive) => new(start, (endExclusive - start) >> PageSize.Shift);

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace PostCopy.Migrate;
 
-/// <summary>Moves one runc container to another host. The library's front door on the source.</summary>
+/// <summary>Moves one runc container, or one bare process tree, to another host. The library's front door on the source.</summary>
 /// <remarks>
 /// <code>
 /// MigrationReport report = await new ContainerMigration(new MigrationOptions
@@ -13,7 +13,8 @@ namespace PostCopy.Migrate;
 ///     Tls = TlsFiles.InDirectory(TlsFiles.DefaultDirectory),
 /// }).RunAsync(progress, cancellation);
 /// </code>
-/// Needs root, CRIU and runc on both hosts, and an agent on the destination.
+/// Needs root and CRIU on both hosts, runc for containers, and an agent on the destination. The program must be able to be its own injector: see
+/// <see cref="MigrationOptions.InjectorProgram"/>.
 /// </remarks>
 public sealed class ContainerMigration
 {
@@ -21,9 +22,14 @@ public sealed class ContainerMigration
     private readonly ILogger _logger;
 
     /// <summary>A migration that has not begun.</summary>
+    /// <param name="options">What to migrate, where to, and how.</param>
+    /// <param name="logger">Hears of changes of state; null for nobody.</param>
+    /// <exception cref="ArgumentException">Neither <see cref="MigrationOptions.ContainerId"/> nor <see cref="MigrationOptions.ProcessId"/> is set, or both are.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An option is beyond its range, which the option says.</exception>
     public ContainerMigration(MigrationOptions options, ILogger<ContainerMigration>? logger = null)
     {
         ArgumentNullException.ThrowIfNull(options);
+        options.RequireSense();
         _options = options;
         _logger = logger ?? NullLogger<ContainerMigration>.Instance;
     }
@@ -36,7 +42,7 @@ public sealed class ContainerMigration
     /// <param name="session">The session's name, as reports and <c>postcopy status</c> show it.</param>
     /// <param name="stateDirectory">Where sessions keep their state.</param>
     /// <param name="progress">As for <see cref="RunAsync"/>.</param>
-    /// <param name="logger">Hears of changes of state.</param>
+    /// <param name="logger">Hears of changes of state; null for nobody.</param>
     /// <param name="leave">Ends the waiting for a destination that cannot be reached; nothing else.</param>
     public static async Task<MigrationReport> ResumeAsync(
         string session, string stateDirectory, IProgress<MigrationProgress>? progress = null, ILogger<ContainerMigration>? logger = null, CancellationToken leave = default)
@@ -50,10 +56,16 @@ public sealed class ContainerMigration
     /// <paramref name="destinationIsDead"/>: then the container runs here as it was at the freeze, and the session can never be served again. Refused as
     /// well when the destination's agent answers. Throws as <see cref="ResumeAsync"/>.
     /// </summary>
-    public static async Task<MigrationReport> AbortAsync(string session, string stateDirectory, bool destinationIsDead, ILogger<ContainerMigration>? logger = null)
+    /// <param name="session">The session's name, as reports and <c>postcopy status</c> show it.</param>
+    /// <param name="stateDirectory">Where sessions keep their state.</param>
+    /// <param name="destinationIsDead">The destination is lost for good.</param>
+    /// <param name="logger">Hears of changes of state; null for nobody.</param>
+    /// <param name="cancellation">Until it is decided that the container runs here, cancelling changes nothing: the session stays as it was. From then on it does nothing.</param>
+    public static async Task<MigrationReport> AbortAsync(
+        string session, string stateDirectory, bool destinationIsDead, ILogger<ContainerMigration>? logger = null, CancellationToken cancellation = default)
     {
         using MigrationRun run = MigrationRun.TakeOver(session, stateDirectory, logger ?? NullLogger<ContainerMigration>.Instance, progress: null);
-        return await run.AbortAsync(destinationIsDead).ConfigureAwait(false);
+        return await run.AbortAsync(destinationIsDead, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>

@@ -36,19 +36,23 @@ public sealed record MigrationOptions
     /// </summary>
     public bool PreCopy { get; init; }
 
-    /// <summary>Rounds of copying that may be begun before the freeze. Defaults to 20.</summary>
+    /// <summary>Rounds of copying that may be begun before the freeze, 1 or more. Defaults to 20.</summary>
     public int MaxRounds { get; init; } = 20;
 
-    /// <summary>How long copying before the freeze may take. Defaults to five minutes.</summary>
+    /// <summary>How long copying before the freeze may take, 0 or more. Defaults to five minutes.</summary>
     public TimeSpan MaxPreCopy { get; init; } = TimeSpan.FromMinutes(5);
 
     /// <summary>Bytes a second that copying before the freeze may use; 0 for no limit, which is the default.</summary>
     public double MaxPreCopyRate { get; init; }
 
     /// <summary>
-    /// The program that is started with the argument <c>tracker-inject</c> to have processes make what their writes are watched with. Defaults to the running
-    /// program, which for the postcopy command is right.
+    /// The program that is started as <c>PROGRAM tracker-inject</c> to have processes make what their writes are watched with (<see cref="PreCopy"/>), and to put that away
+    /// again where a migration that was killed has left it, which every migration does. Defaults to the running program.
     /// </summary>
+    /// <remarks>
+    /// A program that embeds migrations begins with <c>if (args is ["tracker-inject"]) return InjectorMain.Run();</c> (docs/sample/HostAgent.cs), or names an installed
+    /// postcopy here. One that is started as <c>dotnet app.dll</c> has to do the latter: the running program is <c>dotnet</c> then.
+    /// </remarks>
     public string? InjectorProgram { get; init; } = Environment.ProcessPath;
 
     /// <summary>Which pages the background push sends next. Defaults to <see cref="PrefetchPolicy.Sequential"/>.</summary>
@@ -95,6 +99,23 @@ public sealed record MigrationOptions
     /// <summary>Where sessions keep their state, on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
     public string StateDirectory { get; init; } = Defaults.StateDirectory;
 
-    /// <summary>How long each step before the hand-off may take before the migration rolls back. Defaults to two minutes.</summary>
+    /// <summary>How long each step before the hand-off may take before the migration rolls back: more than 0, at most a day. Defaults to two minutes.</summary>
     public TimeSpan StepDeadline { get; init; } = TimeSpan.FromMinutes(2);
+
+    /// <exception cref="ArgumentException">Neither a container nor a process is named, or both are.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">One of them is beyond its range.</exception>
+    internal void RequireSense()
+    {
+        if (ContainerId is null == ProcessId is null)
+        {
+            throw new ArgumentException($"either {nameof(ContainerId)} or {nameof(ProcessId)} says what is moved");
+        }
+
+        OptionRange.Require(Enum.IsDefined(Mode), Mode, "one of the modes", nameof(Mode));
+        OptionRange.Require(Enum.IsDefined(Policy), Policy, "one of the policies", nameof(Policy));
+        OptionRange.Require(MaxRounds >= 1, MaxRounds, "1 or more", nameof(MaxRounds));
+        OptionRange.Require(MaxPreCopy >= TimeSpan.Zero, MaxPreCopy, "0 or more", nameof(MaxPreCopy));
+        OptionRange.Require(MaxPreCopyRate >= 0 && double.IsFinite(MaxPreCopyRate), MaxPreCopyRate, "0 or more bytes a second", nameof(MaxPreCopyRate));
+        OptionRange.RequireStepDeadline(StepDeadline, nameof(StepDeadline));
+    }
 }

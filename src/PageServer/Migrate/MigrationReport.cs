@@ -56,7 +56,7 @@ public sealed record MigrationReport
     public double RateMBps { get; init; }
 
     /// <summary>The prefetch policy in force.</summary>
-    public string Policy { get; init; } = "";
+    public PrefetchPolicy Policy { get; init; }
 
     /// <summary>What went wrong, in the order in which it happened; empty when all went well.</summary>
     public IReadOnlyList<string> Errors { get; init; } = [];

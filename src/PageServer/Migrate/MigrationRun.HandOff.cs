@@ -1,7 +1,6 @@
 using PostCopy.Control;
 using PostCopy.Control.Messages;
 using PostCopy.HandOff;
-using PostCopy.Linux;
 using PostCopy.Pages;
 using PostCopy.Wire;
 using Decision = PostCopy.Control.Messages.Decision;
@@ -11,10 +10,6 @@ namespace PostCopy.Migrate;
 /// <summary>Does what the hand-off's state machine says, and nothing about the right to run that it does not say.</summary>
 internal sealed partial class MigrationRun
 {
-    private const string SourceSuffix = "-source";
-    private const string HandedOffWord = "handed-off";
-    private const string CancelledWord = "cancelled";
-    private const string NeverRanWord = "never-ran";
     private const string DrainedWord = "drained";
     private const string DestinationIsDeadWord = "destination-is-dead";
 
@@ -53,17 +48,17 @@ internal sealed partial class MigrationRun
 
         if (actions.HasFlag(SourceActions.RecordHandedOff))
         {
-            follows = Record(HandedOffWord);
+            follows = Record(HandOffWords.HandedOff);
         }
 
         if (actions.HasFlag(SourceActions.RecordCancelled))
         {
-            follows = Record(CancelledWord);
+            follows = Record(HandOffWords.Cancelled);
         }
 
         if (actions.HasFlag(SourceActions.RecordReturned))
         {
-            _criu!.Hook.Returned.Write(NeverRanWord);
+            _criu!.Hook.Returned.Write(HandOffWords.NeverRan);
         }
 
         if (actions.HasFlag(SourceActions.RecordDrained))
@@ -106,15 +101,14 @@ internal sealed partial class MigrationRun
     /// </summary>
     private void FreezeAgain()
     {
-        _freezer!.Freeze();
-        if (_tasks.FirstOrDefault(static pid => TaskTree.TracerOf(pid) == 0) is var free and not 0)
+        if (TaskTree.FreezeAgain(_freezer!, _tasks) is { } free)
         {
             throw new MigrationException($"CRIU let go of the container after the dump (pid {free} ran on): its images are not current any more");
         }
     }
 
     private SourceInput Record(string word) =>
-        _criu!.Hook.Decision.Write(word) == HandedOffWord ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
+        _criu!.Hook.Decision.Write(word) == HandOffWords.HandedOff ? SourceInput.RecordedHandedOff : SourceInput.RecordedCancelled;
 
     // What is lost here is asked for again: the destination repeats its questions, and the record gives the same answers.
     private void TrySend(FrameKind kind, Google.Protobuf.IMessage? body = null)
@@ -308,17 +302,7 @@ internal sealed partial class MigrationRun
         using CancellationTokenSource deadline = new(CleanUpDeadline);
         try
         {
-            foreach (int pid in _freezer!.Processes())
-            {
-                ProcessSignal.Kill(pid);
-            }
-
-            _freezer.Thaw();
-            while (_freezer.Processes().Count > 0)
-            {
-                await Task.Delay(TimeSpan.FromMilliseconds(1), deadline.Token).ConfigureAwait(false);
-            }
-
+            await _freezer!.KillAllAsync(deadline.Token).ConfigureAwait(false);
             _criu!.Hook.Answer(yes: true);
             await _checkpointEnded!.WaitAsync(deadline.Token).ConfigureAwait(false);
         }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.PreCopy;
@@ -188,7 +187,7 @@ internal sealed partial class MigrationRun
     private PreCopyReport? PreCopyReport() => !_options.PreCopy ? null : new PreCopyReport
     {
         Rounds = [.. (_preCopy?.Rounds ?? []).Select(static round => new PreCopyRound { Pages = round.Pages, Hot = round.HotPages, Ms = Math.Round(round.Time.TotalMilliseconds, 1) })],
-        Ended = _preCopy?.Ended is { } reason ? JsonNamingPolicy.KebabCaseLower.ConvertName(reason.ToString()) : "not-possible",
+        Ended = _preCopy?.Ended ?? StopReason.NotPossible,
         LeftOut = _preCopy?.Notes ?? [],
         BytesBefore = _bytesBefore,
         BytesAfter = BytesOnWire - _bytesBefore,

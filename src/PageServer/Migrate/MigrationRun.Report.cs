@@ -50,7 +50,7 @@ internal sealed partial class MigrationRun
             Memory = new MemoryAmounts { SourceBytes = _memory.Here, DestinationBytes = _memory.OnceMoved },
             BytesOnWire = BytesOnWire,
             RateMBps = transferMs == 0 ? 0 : Math.Round(PageSize.ToBytes(total) / 1e3 / transferMs, 1),
-            Policy = _plan?.PolicyName ?? "",
+            Policy = _options.Policy,
             Errors = _errors,
         };
     }

@@ -5,13 +5,8 @@ namespace PostCopy.Migrate;
 /// <summary>What <c>postcopy status</c> shows of this session.</summary>
 internal sealed partial class MigrationRun
 {
-    private static readonly TimeSpan StatusEvery = TimeSpan.FromSeconds(1);
+    private readonly StatusWriter _status;
 
-    private SessionStatus? _status;
-    private long _statusAt;
-    private bool _statusFailed;
-
-    /// <summary>Writes it when something changed, and progress once a second.</summary>
     private void TellStatus(string waitsFor = "")
     {
         if (_criu is null)
@@ -19,36 +14,16 @@ internal sealed partial class MigrationRun
             return;
         }
 
-        SessionStatus now = new()
+        _status.Tell(_criu.Directory, new SessionStatus
         {
             Session = _session.Name,
-            Role = SessionStatus.Source,
+            Role = SessionRole.Source,
             Container = _options.ContainerId ?? _engine.Subject,
             Peer = _options.Destination.ToString(),
-            State = SessionStatus.NameOf(_state),
+            State = SessionStatus.StateOf(_state),
             PagesTotal = _progress.PagesTotal,
             PagesOwed = _progress.PagesRemaining,
             WaitsFor = waitsFor,
-            Pid = Environment.ProcessId,
-        };
-        bool changed = _status is null || _status.State != now.State || _status.WaitsFor != now.WaitsFor;
-        if (changed || Environment.TickCount64 - _statusAt > StatusEvery.TotalMilliseconds)
-        {
-            _status = now with { Since = changed ? DateTimeOffset.UtcNow : _status!.Since };
-            _statusAt = Environment.TickCount64;
-            try
-            {
-                SessionList.Write(_criu.Directory, _status);
-            }
-            catch (IOException e)
-            {
-                // A full state directory, for example: no reason to leave the container's pages.
-                if (!_statusFailed)
-                {
-                    _statusFailed = true;
-                    Log.NoStatus(_logger, _session.Name, e.Message);
-                }
-            }
-        }
+        });
     }
 }

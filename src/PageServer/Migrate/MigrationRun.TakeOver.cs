@@ -16,7 +16,7 @@ internal sealed partial class MigrationRun
     /// <summary>A migration that another process began.</summary>
     internal static MigrationRun TakeOver(string session, string stateDirectory, Microsoft.Extensions.Logging.ILogger logger, IProgress<MigrationProgress>? progress)
     {
-        string name = session + SourceSuffix;
+        string name = session + SessionDirectory.SourceSuffix;
         SourceRecord record = SourceRecord.TryLoad(Path.Combine(stateDirectory, name))
             ?? throw new MigrationException($"there is no session {session} below {stateDirectory} whose source is this host");
         return new MigrationRun(record.Options with { StateDirectory = stateDirectory }, logger, progress)
@@ -48,9 +48,9 @@ internal sealed partial class MigrationRun
     /// Lets the container run here, as of the freeze, because the operator says that the destination is lost; or puts away what is left of an attempt
     /// that was rolled back.
     /// </summary>
-    internal Task<MigrationReport> AbortAsync(bool destinationIsDead) => RecoverAsync(async () =>
+    internal Task<MigrationReport> AbortAsync(bool destinationIsDead, CancellationToken cancellation) => RecoverAsync(async () =>
     {
-        bool mustAsk = _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
+        bool mustAsk = _criu!.Hook.Decision.Read() == HandOffWords.HandedOff && _criu.Hook.Returned.Read() is null && _criu.Hook.Drained.Read() is null;
         // Of a copy that is dead there is nothing to decide.
         if (mustAsk && _record!.Init.IsAlive)
         {
@@ -62,7 +62,13 @@ internal sealed partial class MigrationRun
                     "and loses all that it did since");
             }
 
-            await RefuseIfDestinationLivesAsync().ConfigureAwait(false);
+            await RefuseIfDestinationLivesAsync(cancellation).ConfigureAwait(false);
+            if (cancellation.IsCancellationRequested)
+            {
+                // Perhaps that, and not the destination's silence, has ended the asking.
+                throw new MigrationException("cancelled: nothing was changed");
+            }
+
             // The fence: from here on the destination gets no page and no confirmation, whoever resumes this session.
             _criu.Hook.Returned.Write(DestinationIsDeadWord);
             _neverRanHeard = true;
@@ -78,7 +84,7 @@ internal sealed partial class MigrationRun
     /// </summary>
     private void CloseDeadAttempts(ProcessIdentity init)
     {
-        foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SourceSuffix) : [])
+        foreach (string directory in Directory.Exists(_options.StateDirectory) ? Directory.GetDirectories(_options.StateDirectory, "*" + SessionDirectory.SourceSuffix) : [])
         {
             if (SourceRecord.TryLoad(directory) is not { } record
                 || record.Options.ContainerId != _options.ContainerId
@@ -88,11 +94,11 @@ internal sealed partial class MigrationRun
                 continue;
             }
 
-            string session = Path.GetFileName(directory)[..^SourceSuffix.Length];
+            string session = Path.GetFileName(directory)[..^SessionDirectory.SourceSuffix.Length];
             using FileStream held = SessionLock.Take(directory)
                 ?? throw new MigrationException($"{_engine.Subject} is being migrated by another process (session {session})");
-            bool handedOff = new WriteOnceRecord(Path.Combine(directory, CriuHook.DecisionName)).Read() == HandedOffWord
-                && new WriteOnceRecord(Path.Combine(directory, CriuHook.ReturnedName)).Read() is null;
+            bool handedOff = new WriteOnceRecord(Path.Combine(directory, HandOffWords.DecisionName)).Read() == HandOffWords.HandedOff
+                && new WriteOnceRecord(Path.Combine(directory, HandOffWords.ReturnedName)).Read() is null;
             // A CRIU that has outlived its runc holds the tasks, and asks the record what to do with them.
             if (handedOff || record.Checkpoint.Exists || CriuHook.CriuIn(directory) is { Exists: true })
             {
@@ -133,8 +139,8 @@ internal sealed partial class MigrationRun
         HandOff.Decision? decision = _criu!.Hook.Decision.Read() switch
         {
             null => null,
-            HandedOffWord => HandOff.Decision.HandedOff,
-            CancelledWord => HandOff.Decision.Cancelled,
+            HandOffWords.HandedOff => HandOff.Decision.HandedOff,
+            HandOffWords.Cancelled => HandOff.Decision.Cancelled,
             var word => throw new MigrationException($"{_criu.Hook.Decision.Path} says '{word}', which is no decision"),
         };
         if (init.IsAlive)
@@ -166,11 +172,12 @@ internal sealed partial class MigrationRun
     }
 
     /// <summary>The word of an operator is believed only if the destination does not contradict it.</summary>
-    private async Task RefuseIfDestinationLivesAsync()
+    private async Task RefuseIfDestinationLivesAsync(CancellationToken cancellation)
     {
         try
         {
-            using CancellationTokenSource limit = new(RollBackPatience);
+            using CancellationTokenSource limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            limit.CancelAfter(RollBackPatience);
             BeginEpoch();
             try
             {
@@ -182,7 +189,7 @@ internal sealed partial class MigrationRun
                 return;
             }
         }
-        catch (Exception e) when (_control is not null && e is (IOException or SocketException or OperationCanceledException))
+        catch (Exception e) when (!cancellation.IsCancellationRequested && _control is not null && e is (IOException or SocketException or OperationCanceledException))
         {
             // Whatever broke then: its agent has taken the control lane, so it lives and has the session.
         }

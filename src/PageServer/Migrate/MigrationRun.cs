@@ -69,6 +69,7 @@ internal sealed partial class MigrationRun : IDisposable
             _ => throw new ArgumentException("either a container or a process is moved", nameof(options)),
         };
         _logger = logger;
+        _status = new StatusWriter(reason => Log.NoStatus(_logger, _session.Name, reason));
         _progress = new ProgressReporter(progress, () => BytesOnWire, e => Log.NoProgress(_logger, _session.Name, Explain(e)));
     }
 
@@ -138,7 +139,7 @@ internal sealed partial class MigrationRun : IDisposable
     private MigrationOutcome KeepUnsettled()
     {
         _keepFiles = true;
-        return _criu!.Hook.Decision.Read() == HandedOffWord && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
+        return _criu!.Hook.Decision.Read() == HandOffWords.HandedOff && _criu.Hook.Returned.Read() is null ? MigrationOutcome.HandedOff : MigrationOutcome.RolledBack;
     }
 
     /// <inheritdoc/>
@@ -177,7 +178,7 @@ internal sealed partial class MigrationRun : IDisposable
 
     private async Task PrepareAsync(CancellationToken cancellation)
     {
-        string criu = ChildPath.Find("criu") ?? throw new MigrationException("CRIU is not installed on this host: run postcopy check to see what is missing and how to get it");
+        string criu = CriuProgram.Path;
         CheckpointTarget target = await _engine.FindAsync(cancellation).ConfigureAwait(false);
         if (_options.ProcessId is not null && _options.TcpEstablished)
         {
@@ -218,7 +219,6 @@ internal sealed partial class MigrationRun : IDisposable
         _control!.Send(FrameKind.Prepare, new Prepare
         {
             ContainerId = _options.DestinationId ?? target.Id,
-            ContainerIdAtSource = target.Id,
             Bundle = _options.DestinationBundle ?? target.Bundle,
             TcpEstablished = _options.TcpEstablished,
             CriuConfig = userConfig,
@@ -230,7 +230,7 @@ internal sealed partial class MigrationRun : IDisposable
             MemoryBytesAtSource = _memory.Here,
             Collapse = _options.Collapse,
             LargestMappingBytes = LargestMapping.OfTree(target.InitPid),
-            UserNamespace = HasOwnUserNamespace(target.InitPid),
+            UserNamespace = !ProcessNamespace.IsOurs(target.InitPid, "user"),
             PreCopy = _options.PreCopy,
             SystemdCgroup = target.SystemdCgroup,
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
@@ -248,7 +248,7 @@ internal sealed partial class MigrationRun : IDisposable
 
         _restoresEarly = prepared.EarlyRestore;
         _images = new ImageSender(_control);
-        _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SourceSuffix, _options.TcpEstablished, userConfig);
+        _criu = CriuSession.Create(_options.StateDirectory, _session.Name + SessionDirectory.SourceSuffix, _options.TcpEstablished, userConfig);
         Save(new SourceRecord { Token = _session.ToHex(), Options = _options, Epoch = _epoch, Init = init, DestinationBootId = prepared.BootId });
         // From here on there is something that a sudden death would leave.
         TellStatus();
@@ -277,9 +277,6 @@ internal sealed partial class MigrationRun : IDisposable
             throw new MigrationException($"{_memory.Swapped >> 20} MiB of {_engine.Subject} are on swap, and CRIU needs all of its {_memory.Here >> 20} MiB in memory for the dump, but its memory cgroup is limited to {limit >> 20} MiB: raise that first (runc update --memory)");
         }
     }
-
-    private static bool HasOwnUserNamespace(int pid) =>
-        File.ResolveLinkTarget($"/proc/{pid}/ns/user", returnFinalTarget: false)?.Name != File.ResolveLinkTarget("/proc/self/ns/user", returnFinalTarget: false)?.Name;
 
     private void Save(SourceRecord record)
     {

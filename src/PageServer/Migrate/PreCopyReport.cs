@@ -1,3 +1,5 @@
+using PostCopy.PreCopy;
+
 namespace PostCopy.Migrate;
 
 /// <summary>What copying before the freeze did.</summary>
@@ -6,8 +8,8 @@ public sealed record PreCopyReport
     /// <summary>What each round copied.</summary>
     public IReadOnlyList<PreCopyRound> Rounds { get; init; } = [];
 
-    /// <summary>Why it ended: <c>little-left</c>, <c>only-hot-left</c>, <c>no-progress</c>, <c>max-rounds</c>, <c>max-time</c>, <c>staging-full</c>, or <c>not-possible</c>.</summary>
-    public string Ended { get; init; } = "";
+    /// <summary>Why it ended.</summary>
+    public StopReason Ended { get; init; }
 
     /// <summary>Processes whose memory could not be copied before the freeze, and why.</summary>
     public IReadOnlyList<string> LeftOut { get; init; } = [];

@@ -6,7 +6,7 @@ namespace PostCopy.Pages;
 /// Where page bytes come from: frozen tasks, an image directory, another page server. The server does not know which.
 /// </summary>
 /// <remarks>Implementations are thread-safe: the demand lane and the push lane read at the same time.</remarks>
-public interface IPageSource
+internal interface IPageSource
 {
     /// <summary>
     /// Reads memory of one address space, starting at a dump-time address. The destination's length is a whole number of pages.

@@ -46,7 +46,7 @@ internal sealed unsafe class MappingCursor : IDisposable
                 vma_name_size = MaxNameBytes,
                 vma_name_addr = (ulong)name,
             };
-            if (ProbeCalls.ioctl((int)_maps.DangerousGetHandle(), PROCMAP_QUERY, &query) == 0)
+            if (Libc.ioctl((int)_maps.DangerousGetHandle(), PROCMAP_QUERY, &query) == 0)
             {
                 // The size counts the zero at the end.
                 string path = query.vma_name_size == 0 ? "" : System.Text.Encoding.UTF8.GetString(name, (int)query.vma_name_size - 1);

@@ -1,10 +1,10 @@
 namespace PostCopy.Pages;
 
 /// <summary>The memory behind an address space cannot be had any more. The destination must stall: the page is owed and was not delivered.</summary>
-public sealed class PageSourceException : IOException
+internal sealed class PageSourceException : IOException
 {
     /// <summary>Names what was read and why it failed.</summary>
-    public PageSourceException(string message, Exception? inner = null)
+    internal PageSourceException(string message, Exception? inner = null)
         : base(message, inner)
     {
     }

@@ -12,7 +12,7 @@ namespace PostCopy.Pages;
 /// The file belongs to one address space for good: it reads nothing once that is gone. process_vm_readv(2) takes a pid, which may be another process's by then, so
 /// it costs a look at the pidfd behind it.
 /// </remarks>
-internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
+internal sealed class ProcessPageSource : IPageSource, IDisposable
 {
     /// <summary>Up to here the file is the faster of the two (it copies each page twice), for a single page by half.</summary>
     private static readonly int MaxBytesFromFile = Math.Max(32 << 10, PageSize.Bytes);
@@ -71,32 +71,13 @@ internal sealed unsafe class ProcessPageSource : IPageSource, IDisposable
 
     private static int ReadOnce(int pid, ulong address, Span<byte> destination)
     {
-        fixed (byte* target = destination)
+        try
         {
-            Libc.iovec local = new() { iov_base = (nuint)target, iov_len = (nuint)destination.Length };
-            Libc.iovec remote = new() { iov_base = (nuint)address, iov_len = (nuint)destination.Length };
-            while (true)
-            {
-                nint read = Libc.process_vm_readv(pid, &local, 1, &remote, 1, 0);
-                if (read >= 0)
-                {
-                    return (int)PageSize.AlignDown((ulong)read);
-                }
-
-                switch (LinuxException.LastErrno)
-                {
-                    case Errno.EINTR:
-                        continue;
-                    case Errno.EFAULT:
-                        return 0;
-                    case Errno.ESRCH:
-                        throw FrozenTask.Died(pid);
-                    case var errno:
-                        throw new PageSourceException(
-                            $"memory of frozen pid {pid} at {address:x} cannot be read",
-                            new LinuxException($"process_vm_readv of pid {pid} at {address:x}", errno));
-                }
-            }
+            return (int)PageSize.AlignDown((ulong)RemoteMemory.Read(pid, address, destination));
+        }
+        catch (LinuxException e)
+        {
+            throw e.Errno == Errno.ESRCH ? FrozenTask.Died(pid) : new PageSourceException($"memory of frozen pid {pid} at {address:x} cannot be read", e);
         }
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using PostCopy.Linux;
 using PostCopy.Memory;
 
 namespace PostCopy.Pages;
@@ -6,9 +7,6 @@ namespace PostCopy.Pages;
 /// <summary>Finds the processes of a tree and the pid that CRIU's images call each of them by.</summary>
 internal static class TaskTree
 {
-    /// <summary>include/linux/sched.h: set before anything of the task is let go.</summary>
-    private const ulong PF_EXITING = 4;
-
     /// <summary>
     /// Walks <c>/proc/PID/task/*/children</c> from <paramref name="rootPid"/> and maps the innermost pid of every process (the last number of
     /// <c>NSpid</c>, proc(5)) to the pid that we can use. Zombies are left out: they have no memory, belong to no cgroup and never run again.
@@ -41,6 +39,16 @@ internal static class TaskTree
         return hostPids;
     }
 
+    /// <summary>
+    /// The second freeze of tasks that CRIU holds: it holds them when CRIU is killed. Returns one that nobody traces, null when there is none: CRIU was dead already then, so it
+    /// has run on since the dump, and the images are of the past.
+    /// </summary>
+    internal static int? FreezeAgain(FreezerCgroup freezer, IEnumerable<int> tasks)
+    {
+        freezer.Freeze();
+        return tasks.Select(static pid => (int?)pid).FirstOrDefault(static pid => TracerOf(pid!.Value) == 0);
+    }
+
     /// <summary>The process that traces this one; 0 when nobody does.</summary>
     internal static int TracerOf(int pid) => Number(pid, File.ReadAllLines(StatusOf(pid)), "TracerPid:");
 
@@ -54,11 +62,8 @@ internal static class TaskTree
     {
         try
         {
-            // proc_pid_stat(5): pid (comm) state ppid pgrp session tty_nr tpgid flags ... num_threads
-            string stat = File.ReadAllText($"/proc/{pid}/stat");
-            string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
-            bool exits = (ulong.Parse(fields[6], CultureInfo.InvariantCulture) & PF_EXITING) != 0;
-            return (exits || fields[0] is "Z" or "X") && int.Parse(fields[17], CultureInfo.InvariantCulture) <= 1;
+            ProcessStat stat = ProcessStat.Read(pid);
+            return (stat.IsExiting || stat.HasEnded) && stat.Threads <= 1;
         }
         catch (IOException)
         {

@@ -40,9 +40,6 @@ internal sealed class PreCopyRun : IDisposable
     /// <summary>What is not watched, and why.</summary>
     internal IReadOnlyList<string> Notes => _tracker.Reasons;
 
-    /// <summary>Bytes sent so far.</summary>
-    internal ulong Bytes => (ulong)_sender.BytesSent;
-
     /// <summary>Pages that were copied before the freeze, and were written since: set by <see cref="Validate"/>.</summary>
     internal ulong StalePages { get; private set; }
 

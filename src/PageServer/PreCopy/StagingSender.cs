@@ -1,8 +1,8 @@
 using System.Buffers;
 using System.Diagnostics;
 using System.IO.Pipelines;
+using PostCopy.Linux;
 using PostCopy.Memory;
-using PostCopy.Tracking;
 using PostCopy.Transport;
 using PostCopy.Wire;
 
@@ -44,9 +44,6 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
 
     /// <summary>The destination has no room for more.</summary>
     internal bool IsFull { get; private set; }
-
-    /// <summary>Bytes of all frames.</summary>
-    internal long BytesSent { get; private set; }
 
     /// <summary>Pages that were sent, those of zeroes included.</summary>
     internal ulong PagesSent { get; private set; }
@@ -118,7 +115,6 @@ internal sealed class StagingSender(SocketLane lane, bool checksums, double maxB
 
         lane.Output.Advance(length);
         _unconfirmed.Add((_sequence, pid, range));
-        BytesSent += length;
         PagesSent += range.PageCount;
         // Zeroes are read into the pipe's memory as well, and may keep a whole block of it each.
         _sinceFlush += Math.Max(length, (long)range.ByteCount);

@@ -16,12 +16,8 @@ internal sealed class NetworkLock : IDisposable
     private NetworkLock(SafeFileHandle? networkNamespace) => _namespace = networkNamespace;
 
     /// <summary>Takes hold of a container's network namespace while its tasks still exist; of nothing when it is our own.</summary>
-    internal static NetworkLock Of(int initPid)
-    {
-        string path = $"/proc/{initPid}/ns/net";
-        bool isOurs = File.ResolveLinkTarget(path, returnFinalTarget: false)?.Name == File.ResolveLinkTarget("/proc/self/ns/net", returnFinalTarget: false)?.Name;
-        return new NetworkLock(isOurs ? null : File.OpenHandle(path));
-    }
+    internal static NetworkLock Of(int initPid) =>
+        new(ProcessNamespace.IsOurs(initPid, "net") ? null : File.OpenHandle($"/proc/{initPid}/ns/net"));
 
     /// <summary>The same of a namespace by its path; of nothing when it is our own, or not there.</summary>
     internal static NetworkLock At(string? path) =>

@@ -11,7 +11,10 @@ internal sealed class RuncCommand(string? root)
     /// <summary>Where runc keeps its containers when nothing else is said (runc(8), --root).</summary>
     internal const string DefaultRoot = "/run/runc";
 
-    private readonly string _path = ChildPath.Find("runc") ?? throw new RuncException("runc is not on PATH: install it (apt-get install runc)");
+    private readonly string _path = Program;
+
+    /// <summary>Its executable. Throws <see cref="RuncException"/> when it is not there.</summary>
+    internal static string Program => ChildPath.Find("runc") ?? throw new RuncException("runc is not on PATH: install it (apt-get install runc)");
 
     /// <summary>The container, or null when runc knows none with this id.</summary>
     internal async Task<RuncContainer?> FindAsync(string id, CancellationToken cancellation)

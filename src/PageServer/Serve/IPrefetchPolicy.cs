@@ -5,9 +5,6 @@ namespace PostCopy.Serve;
 /// <summary>Which pages to push next. A pure class: it is told about faults and asked for the next range; it knows neither sockets nor time.</summary>
 internal interface IPrefetchPolicy
 {
-    /// <summary>The name that options and reports use.</summary>
-    string Name { get; }
-
     /// <summary>The destination faulted on a page of this space.</summary>
     void OnFault(int space, ulong address);
 

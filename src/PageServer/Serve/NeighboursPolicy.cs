@@ -26,9 +26,6 @@ internal sealed class NeighboursPolicy : IPrefetchPolicy
     private int _turn;
 
     /// <inheritdoc/>
-    public string Name => "neighbours";
-
-    /// <inheritdoc/>
     public void OnFault(int space, ulong address)
     {
         // A fault where a pivot is heading moves it on; any other one takes the place of the oldest.

@@ -6,9 +6,6 @@ namespace PostCopy.Serve;
 internal sealed class NoPushPolicy : IPrefetchPolicy
 {
     /// <inheritdoc/>
-    public string Name => "none";
-
-    /// <inheritdoc/>
     public void OnFault(int space, ulong address)
     {
     }

@@ -9,9 +9,6 @@ internal sealed class SequentialPolicy : IPrefetchPolicy
     private ulong _next;
 
     /// <inheritdoc/>
-    public string Name => "sequential";
-
-    /// <inheritdoc/>
     public void OnFault(int space, ulong address)
     {
     }

@@ -45,25 +45,25 @@ public static class SessionList
     private static SessionStatus Damaged(string directory, string reason) => new()
     {
         Session = Path.GetFileName(directory),
-        Role = "unknown",
+        Role = SessionRole.Unknown,
         Container = "?",
-        State = "damaged",
+        State = SessionState.Damaged,
         WaitsFor = $"somebody to look at it: {reason}",
         Since = Directory.GetLastWriteTimeUtc(directory),
     };
 
     private static SessionStatus WithoutProcess(string directory, SessionStatus status)
     {
-        string? decision = new WriteOnceRecord(Path.Combine(directory, "decision")).Read();
-        bool returned = new WriteOnceRecord(Path.Combine(directory, "returned")).Read() is not null;
+        string? decision = new WriteOnceRecord(Path.Combine(directory, HandOffWords.DecisionName)).Read();
+        bool returned = new WriteOnceRecord(Path.Combine(directory, HandOffWords.ReturnedName)).Read() is not null;
         string waitsFor = (status.Role, decision, returned) switch
         {
-            (SessionStatus.PageServer, "handed-off", _) => $"a process to serve its pages: postcopy page-server --resume {status.Session} --port PORT",
-            (SessionStatus.PageServer, _, _) => $"nothing; {status.Container} runs here",
-            ("source", "handed-off", false) => $"a process to serve its pages: postcopy migrate --resume {status.Session}",
-            ("source", _, _) => $"nothing; the container runs here. To put away what is left of the attempt: postcopy abort {status.Session}",
+            (SessionRole.PageServer, HandOffWords.HandedOff, _) => $"a process to serve its pages: postcopy page-server --resume {status.Session} --port PORT",
+            (SessionRole.PageServer, _, _) => $"nothing; {status.Container} runs here",
+            (SessionRole.Source, HandOffWords.HandedOff, false) => $"a process to serve its pages: postcopy migrate --resume {status.Session}",
+            (SessionRole.Source, _, _) => $"nothing; the container runs here. To put away what is left of the attempt: postcopy abort {status.Session}",
             _ => "an agent on this host: start it with the same --state-dir",
         };
-        return status with { Pid = 0, WaitsFor = waitsFor, State = returned ? "returned" : status.State };
+        return status with { Pid = 0, WaitsFor = waitsFor, State = returned ? SessionState.Returned : status.State };
     }
 }

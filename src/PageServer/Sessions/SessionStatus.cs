@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace PostCopy.Sessions;
@@ -6,15 +5,14 @@ namespace PostCopy.Sessions;
 /// <summary>One session on this host, as the process that works on it last described it.</summary>
 public sealed record SessionStatus
 {
-    internal const string Source = "source";
-    internal const string Destination = "destination";
-    internal const string PageServer = "page-server";
+    /// <summary>The one thing that a destination waits for while its source is connected (<see cref="WaitsFor"/>).</summary>
+    internal const string Memory = "memory: the container's memory cgroup is full, or this host; the push is paused and tasks wait for their pages";
 
     /// <summary>The session's name, the same on both hosts.</summary>
     public required string Session { get; init; }
 
-    /// <summary><c>source</c>, <c>destination</c>, or <c>page-server</c>: frozen here for whoever fetches its pages from <c>postcopy page-server</c>; <c>unknown</c> when damaged.</summary>
-    public required string Role { get; init; }
+    /// <summary>What this host is to it.</summary>
+    public required SessionRole Role { get; init; }
 
     /// <summary>The container's id on this host.</summary>
     public required string Container { get; init; }
@@ -22,8 +20,8 @@ public sealed record SessionStatus
     /// <summary>The other host, as this one knows it.</summary>
     public string Peer { get; init; } = "";
 
-    /// <summary>Where the right to run is, as this side sees it; <c>damaged</c> when its files cannot be understood.</summary>
-    public required string State { get; init; }
+    /// <summary>Where the right to run is, as this side sees it.</summary>
+    public required SessionState State { get; init; }
 
     /// <summary>Pages owed at the freeze; 0 when that is not known yet.</summary>
     public ulong PagesTotal { get; init; }
@@ -40,9 +38,9 @@ public sealed record SessionStatus
     /// <summary>The process that works on it; 0 when none does.</summary>
     public int Pid { get; init; }
 
-    /// <summary>A state's name in <see cref="State"/>: in kebab-case, as all words that this program prints for others to read.</summary>
-    internal static string NameOf<T>(T state)
-        where T : struct, Enum => JsonNamingPolicy.KebabCaseLower.ConvertName(state.ToString());
+    /// <summary>A state of either side's hand-off, by the same name.</summary>
+    internal static SessionState StateOf<T>(T state)
+        where T : struct, Enum => Enum.Parse<SessionState>(state.ToString());
 }
 
 /// <summary>The statuses as JSON.</summary>

@@ -1,3 +1,4 @@
+using PostCopy.Linux;
 using PostCopy.Pages;
 
 namespace PostCopy.Tracking;

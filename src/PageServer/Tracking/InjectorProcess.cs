@@ -96,20 +96,7 @@ internal sealed class InjectorProcess : IDisposable
         }
 
         Stop();
-        if (Syscall.socketpair(UnixAddressFamily.AF_UNIX, UnixSocketType.SOCK_SEQPACKET, UnixSocketFlags.SOCK_CLOEXEC, 0, out int ours, out int theirs) != 0)
-        {
-            throw new LinuxException("socketpair for the injector", (Errno)Stdlib.GetLastError());
-        }
-
-        _socket = ours;
-        try
-        {
-            _child = ChildProcess.Start(_program, ["tracker-inject"], descriptors: [new ChildDescriptor(theirs, InjectorProtocol.SocketDescriptor)], workingDirectory: "/", newSession: true);
-        }
-        finally
-        {
-            _ = Libc.close(theirs);
-        }
+        (_child, _socket) = ChildProcess.StartConnected(_program, ["tracker-inject"], InjectorProtocol.SocketDescriptor);
     }
 
     private void Stop()

@@ -13,13 +13,13 @@ internal sealed unsafe class PagemapScan : IDisposable
     // linux/fs.h
     private const ulong PAGE_IS_WPALLOWED = 1;
     private const ulong PAGE_IS_PFNZERO = 0x20;
-    private const ulong Populated = ProbeCalls.PAGE_IS_PRESENT | ProbeCalls.PAGE_IS_SWAPPED;
+    private const ulong Populated = PagemapCalls.PAGE_IS_PRESENT | PagemapCalls.PAGE_IS_SWAPPED;
 
     /// <summary>Regions a call may report: 96 KiB of results.</summary>
     private const int RegionsPerCall = 4096;
 
     private readonly SafeFileHandle _pagemap;
-    private readonly ProbeCalls.page_region[] _regions = GC.AllocateUninitializedArray<ProbeCalls.page_region>(RegionsPerCall, pinned: true);
+    private readonly PagemapCalls.page_region[] _regions = GC.AllocateUninitializedArray<PagemapCalls.page_region>(RegionsPerCall, pinned: true);
 
     /// <summary>Of the address space that the process has now: after an exec it has another.</summary>
     internal PagemapScan(int pid) => _pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
@@ -29,16 +29,16 @@ internal sealed unsafe class PagemapScan : IDisposable
     /// cover all of the mapping: then nothing is known about any of its pages.
     /// </summary>
     internal bool TryTakeWritten(PageRange range, List<PageRange> written) =>
-        Run(range, ProbeCalls.PM_SCAN_WP_MATCHING | ProbeCalls.PM_SCAN_CHECK_WPASYNC, ProbeCalls.PAGE_IS_WRITTEN, inverted: 0, written);
+        Run(range, PagemapCalls.PM_SCAN_WP_MATCHING | PagemapCalls.PM_SCAN_CHECK_WPASYNC, PagemapCalls.PAGE_IS_WRITTEN, inverted: 0, written);
 
     /// <summary>All pages of a mapping whose protection begins now, written or not: a mark of an earlier protection may have come along with them.</summary>
     internal bool TryTakeAll(PageRange range, List<PageRange> pages) =>
-        Run(range, ProbeCalls.PM_SCAN_WP_MATCHING | ProbeCalls.PM_SCAN_CHECK_WPASYNC, mask: 0, inverted: 0, pages);
+        Run(range, PagemapCalls.PM_SCAN_WP_MATCHING | PagemapCalls.PM_SCAN_CHECK_WPASYNC, mask: 0, inverted: 0, pages);
 
     /// <summary>The pages that are under write protection and were not written since it began. Changes nothing.</summary>
     internal void FindClean(PageRange range, List<PageRange> clean)
     {
-        if (!Run(range, flags: 0, PAGE_IS_WPALLOWED | ProbeCalls.PAGE_IS_WRITTEN, inverted: ProbeCalls.PAGE_IS_WRITTEN, clean))
+        if (!Run(range, flags: 0, PAGE_IS_WPALLOWED | PagemapCalls.PAGE_IS_WRITTEN, inverted: PagemapCalls.PAGE_IS_WRITTEN, clean))
         {
             throw new LinuxException("PAGEMAP_SCAN", Errno.EPERM);
         }
@@ -54,11 +54,11 @@ internal sealed unsafe class PagemapScan : IDisposable
         {
             int count;
             ulong end;
-            fixed (ProbeCalls.page_region* regions = _regions)
+            fixed (PagemapCalls.page_region* regions = _regions)
             {
-                ProbeCalls.pm_scan_arg scan = new()
+                PagemapCalls.pm_scan_arg scan = new()
                 {
-                    size = (ulong)sizeof(ProbeCalls.pm_scan_arg),
+                    size = (ulong)sizeof(PagemapCalls.pm_scan_arg),
                     flags = flags,
                     start = at,
                     end = range.EndExclusive,
@@ -69,7 +69,7 @@ internal sealed unsafe class PagemapScan : IDisposable
                     category_anyof_mask = Populated,
                     return_mask = PAGE_IS_PFNZERO,
                 };
-                count = ProbeCalls.ioctl((int)_pagemap.DangerousGetHandle(), ProbeCalls.PAGEMAP_SCAN, &scan);
+                count = Libc.ioctl((int)_pagemap.DangerousGetHandle(), PagemapCalls.PAGEMAP_SCAN, &scan);
                 end = scan.walk_end;
             }
 
@@ -94,9 +94,9 @@ internal sealed unsafe class PagemapScan : IDisposable
     }
 
     /// <summary>The kernel's page of zeroes, mapped for reading, is nothing that anybody owes.</summary>
-    private static void Collect(ReadOnlySpan<ProbeCalls.page_region> regions, List<PageRange> found)
+    private static void Collect(ReadOnlySpan<PagemapCalls.page_region> regions, List<PageRange> found)
     {
-        foreach (ProbeCalls.page_region region in regions)
+        foreach (PagemapCalls.page_region region in regions)
         {
             if ((region.categories & PAGE_IS_PFNZERO) != 0)
             {

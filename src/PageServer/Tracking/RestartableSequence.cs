@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using PostCopy.Linux;
 
 namespace PostCopy.Tracking;
 

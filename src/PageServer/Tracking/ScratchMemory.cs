@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using PostCopy.Linux;
 using PostCopy.Memory;
 using PostCopy.Pages;
 

@@ -11,17 +11,14 @@ namespace PostCopy.Tracking;
 /// </summary>
 internal sealed unsafe class WriteProtection : IDisposable
 {
-    // UFFD_FEATURE_WP_ASYNC, UFFD_FEATURE_WP_UNPOPULATED, UFFD_FEATURE_PAGEFAULT_FLAG_WP
-    private const ulong Features = (1 << 15) | (1 << 13) | 1;
-
     private int _descriptor;
 
     /// <summary>Takes the descriptor over. Throws <see cref="TrackingException"/> when the kernel has no such protection.</summary>
     internal WriteProtection(int descriptor)
     {
         _descriptor = descriptor;
-        ProbeCalls.uffdio_api api = new() { api = ProbeCalls.UFFD_API, features = Features };
-        if (ProbeCalls.ioctl(descriptor, ProbeCalls.UFFDIO_API, &api) < 0)
+        UffdCalls.uffdio_api api = new() { api = UffdCalls.UFFD_API, features = UffdCalls.WatchesWrites };
+        if (Libc.ioctl(descriptor, UffdCalls.UFFDIO_API, &api) < 0)
         {
             LinuxException reason = LinuxException.Last("UFFDIO_API");
             Dispose();
@@ -32,8 +29,8 @@ internal sealed unsafe class WriteProtection : IDisposable
     /// <summary>Puts a mapping under protection. False when another userfaultfd has it, when it is gone, or when the address space is.</summary>
     internal bool TryRegister(PageRange range)
     {
-        ProbeCalls.uffdio_register register = new() { start = range.Start, len = range.ByteCount, mode = ProbeCalls.UFFDIO_REGISTER_MODE_WP };
-        while (ProbeCalls.ioctl(_descriptor, ProbeCalls.UFFDIO_REGISTER, &register) < 0)
+        UffdCalls.uffdio_register register = new() { start = range.Start, len = range.ByteCount, mode = UffdCalls.UFFDIO_REGISTER_MODE_WP };
+        while (Libc.ioctl(_descriptor, UffdCalls.UFFDIO_REGISTER, &register) < 0)
         {
             if (LinuxException.LastErrno != Errno.EINTR)
             {

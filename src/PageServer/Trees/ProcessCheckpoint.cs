@@ -19,7 +19,7 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
     public FreezerCgroup? FrozenByCriu() => null;
 
     public ChildProcess Start(CriuSession criu) => ChildProcess.Start(
-        CriuCommand.Program,
+        CriuProgram.Path,
         ["dump", "--tree", rootPid.ToString(CultureInfo.InvariantCulture), .. CriuCommand.Common(criu, "dump.log")],
         criu.Environment,
         criu.RuncOutput.Descriptors,

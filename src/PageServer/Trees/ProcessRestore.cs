@@ -51,7 +51,7 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
         string shell = ChildPath.Find("sh") ?? throw new TreeException("sh is not on PATH");
         return ChildProcess.Start(
             shell,
-            ["-c", JoinAndRun, "postcopy-restore", .. cgroup.Doors, "--", CriuCommand.Program, "restore", "--restore-detached", .. CriuCommand.Common(criu, "restore.log")],
+            ["-c", JoinAndRun, "postcopy-restore", .. cgroup.Doors, "--", CriuProgram.Path, "restore", "--restore-detached", .. CriuCommand.Common(criu, "restore.log")],
             criu.Environment,
             criu.RuncOutput.Descriptors,
             newSession: true);
@@ -75,12 +75,7 @@ internal sealed class ProcessRestore(IReadOnlyList<int> pids) : IRestoreEngine
         }
 
         // CRIU kills what it has built; this is for when it could not.
-        while (freezer.Processes().Count > 0)
-        {
-            freezer.KillAll();
-            await Task.Delay(TimeSpan.FromMilliseconds(1), cancellation).ConfigureAwait(false);
-        }
-
+        await freezer.KillAllAsync(cancellation).ConfigureAwait(false);
         cgroup.Remove();
     }
 

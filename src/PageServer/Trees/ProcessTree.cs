@@ -1,4 +1,5 @@
 using System.Globalization;
+using PostCopy.Linux;
 using PostCopy.Pages;
 
 namespace PostCopy.Trees;
@@ -45,22 +46,18 @@ internal static class ProcessTree
 
     private static void Inspect(int pid, int[] tree, HashSet<int> numbers)
     {
-        string stat = File.ReadAllText($"/proc/{pid}/stat");
+        ProcessStat stat = ProcessStat.Read(pid);
         foreach (string thread in Directory.EnumerateDirectories($"/proc/{pid}/task"))
         {
             numbers.Add(int.Parse(Path.GetFileName(thread), CultureInfo.InvariantCulture));
         }
 
-        // proc_pid_stat(5): pid (comm) state ppid pgrp session tty_nr ...
-        string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
-        int group = int.Parse(fields[2], CultureInfo.InvariantCulture);
-        int session = int.Parse(fields[3], CultureInfo.InvariantCulture);
-        if (fields[4] != "0")
+        if (stat.Terminal != 0)
         {
             throw new TreeException($"process {pid} has a controlling terminal, which does not move: start the program with setsid and without the terminal (</dev/null >FILE 2>&1)");
         }
 
-        foreach ((string what, int leader) in (ReadOnlySpan<(string, int)>)[("session", session), ("process group", group)])
+        foreach ((string what, int leader) in (ReadOnlySpan<(string, int)>)[("session", stat.Session), ("process group", stat.Group)])
         {
             if (!tree.Contains(leader))
             {
@@ -73,15 +70,12 @@ internal static class ProcessTree
     {
         foreach (string name in Namespaces)
         {
-            string? its = NamespaceOf(pid.ToString(CultureInfo.InvariantCulture), name), ours = NamespaceOf("self", name);
-            if (its is not null && its != ours)
+            if (ProcessNamespace.Of(pid, name) is { } its && its != ProcessNamespace.Ours(name))
             {
                 throw new TreeException($"process {pid} has a {name} namespace of its own: it belongs to a container; containers are moved by what manages them (postcopy migrate runc)");
             }
         }
     }
-
-    private static string? NamespaceOf(string pid, string name) => File.ResolveLinkTarget($"/proc/{pid}/ns/{name}", returnFinalTarget: false)?.Name;
 }
 
 /// <summary>A process tree cannot be moved; the message is for the user.</summary>

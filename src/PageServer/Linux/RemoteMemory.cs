@@ -1,8 +1,6 @@
-using PostCopy.Linux;
+namespace PostCopy.Linux;
 
-namespace PostCopy.Tracking;
-
-/// <summary>Reads memory of a process that runs: what is mapped may change at any time.</summary>
+/// <summary>Reads memory of another process; where that runs, what is mapped may change at any time.</summary>
 internal static unsafe class RemoteMemory
 {
     /// <summary>Reads from an address on; returns the bytes up to the first page that cannot be read.</summary>
