@@ -22,7 +22,7 @@ internal static class Rooms
         new("PageServer", "Images", ["Memory", "Linux"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
         new("PageServer", "Serve", ["Memory", "Pages", "Wire", "Buffers"]),
-        new("PageServer", "Sessions", ["HandOff", "Linux"]),
+        new("PageServer", "Sessions", ["HandOff", "Linux", "Transport"]),
         new("PageServer", "Criu", ["HandOff", "Images", "Linux", "Memory", "Sessions"]),
         new("PageServer", "Runc", ["Criu", "Pages", "Linux", "Memory"]),
         new("PageServer", "Trees", ["Criu", "Pages", "Linux", "Memory"]),

@@ -11,6 +11,9 @@ internal sealed partial class MigrationRun
     private long _statusAt;
     private bool _statusFailed;
 
+    /// <summary>Behind the commands that messages name.</summary>
+    private string InStateDirectory => SuggestedCommand.In(_options.StateDirectory);
+
     /// <summary>Writes it when something changed, and progress once a second.</summary>
     private void TellStatus(string waitsFor = "")
     {
@@ -46,7 +49,7 @@ internal sealed partial class MigrationRun
                 if (!_statusFailed)
                 {
                     _statusFailed = true;
-                    Log.NoStatus(_logger, _session.Name, e.Message);
+                    MigrateLog.NoStatus(_logger, _session.Name, e.Message);
                 }
             }
         }

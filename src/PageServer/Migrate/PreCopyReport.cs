@@ -6,7 +6,7 @@ public sealed record PreCopyReport
     /// <summary>What each round copied.</summary>
     public IReadOnlyList<PreCopyRound> Rounds { get; init; } = [];
 
-    /// <summary>Why it ended: <c>little-left</c>, <c>only-hot-left</c>, <c>no-progress</c>, <c>max-rounds</c>, <c>max-time</c>, <c>staging-full</c>, or <c>not-possible</c>.</summary>
+    /// <summary>Why it ended: <c>little-left</c>, <c>only-hot-left</c>, <c>no-progress</c>, <c>max-rounds</c>, <c>max-time</c>, <c>staging-full</c>, <c>not-possible</c>, or <c>broken-off</c>: cancelled, or something failed.</summary>
     public string Ended { get; init; } = "";
 
     /// <summary>Processes whose memory could not be copied before the freeze, and why.</summary>

@@ -1,0 +1,71 @@
+using PostCopy.HandOff;
+
+namespace PostCopy.Agent;
+
+/// <summary>How long each step before the hand-off may take.</summary>
+internal sealed partial class AgentSession
+{
+    /// <summary>
+    /// The most that a source is granted when it asks for more than <see cref="AgentOptions.StepDeadline"/>. A session keeps one of the agent's places meanwhile, but
+    /// only for as long as its source is there: a connection that breaks, or falls silent, before the hand-off ends the session at once.
+    /// </summary>
+    private static readonly TimeSpan MaxAskedStepDeadline = TimeSpan.FromDays(1);
+
+    private Timer? _deadline;
+    private bool _isFreezing;
+    private bool _imagesCome;
+
+    /// <summary>The agent's own, or the source's if that one is longer.</summary>
+    private TimeSpan StepDeadline
+    {
+        get
+        {
+            TimeSpan asked = TimeSpan.FromMilliseconds(Math.Min(_container.StepDeadlineMs, (ulong)MaxAskedStepDeadline.TotalMilliseconds));
+            return asked > _options.StepDeadline ? asked : _options.StepDeadline;
+        }
+    }
+
+    /// <summary>The step that has begun; the second is false where it takes as long as it takes: copying before the freeze, and all memory in stop-copy.</summary>
+    private (string Name, bool IsLimited) Step => _state switch
+    {
+        DestinationState.Receiving when _imagesCome => ("receiving the images", true),
+        DestinationState.Receiving when _isFreezing => ("the dump on the source", true),
+        DestinationState.Receiving => ("what the source does before the freeze", !_container.PreCopy),
+        DestinationState.Building => ("the restore on the destination", true),
+        DestinationState.Asking => ("the source's word whether it may run", _asked || !_container.StopCopy),
+        _ => ("", false),
+    };
+
+    private void StartDeadline()
+    {
+        _deadline = new Timer(_ => Post(new SessionEvent.GiveUp($"{Step.Name} took longer than {StepDeadline.TotalSeconds} s")), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        BeginStep();
+    }
+
+    private void EndDeadline()
+    {
+        _deadline?.Dispose();
+        _deadline = null;
+    }
+
+    private void BeginStep() => _deadline?.Change(Step.IsLimited ? StepDeadline : Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+
+    /// <summary>The source is about to freeze the container, or has done so.</summary>
+    private void HearOfFreeze()
+    {
+        if (!_isFreezing)
+        {
+            _isFreezing = true;
+            BeginStep();
+        }
+    }
+
+    private void HearOfImages()
+    {
+        if (!_imagesCome)
+        {
+            _isFreezing = _imagesCome = true;
+            BeginStep();
+        }
+    }
+}
