@@ -13,7 +13,7 @@ internal static class StepDeadlineOption
 
     internal static Option<double> ForAgent() => Create(
         "How many seconds each step before the hand-off may take, the source's dump and the restore for example, before the attempt is given up. A source that asks for more gets it, up to a day. " +
-        "Copying before the freeze (--pre-copy), and all memory in stop-copy, takes as long as it takes.");
+        "Copying before the freeze (--pre-copy), and in stop-copy, takes as long as it takes.");
 
     private static Option<double> Create(string description)
     {

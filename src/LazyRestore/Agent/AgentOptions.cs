@@ -71,7 +71,7 @@ public sealed class AgentOptions
 
     /// <summary>
     /// How long each step before the hand-off may take before the session gives up: what comes before the source's freeze, its dump, the images, the restore. A source
-    /// that gives its own steps longer is granted that, up to a day. Copying before the freeze, and of all memory in stop-copy, takes as long as it takes. Defaults to two
+    /// that gives its own steps longer is granted that, up to a day. Copying before the freeze, and in stop-copy, takes as long as it takes. Defaults to two
     /// minutes.
     /// </summary>
     public TimeSpan StepDeadline { get; set; } = TimeSpan.FromMinutes(2);

@@ -25,10 +25,10 @@ internal sealed partial class AgentSession
         }
     }
 
-    /// <summary>The step that has begun; the second is false where it takes as long as it takes: copying before the freeze, and all memory in stop-copy.</summary>
+    /// <summary>The step that has begun; the second is false where it takes as long as it takes: copying before the freeze, and in stop-copy.</summary>
     private (string Name, bool IsLimited) Step => _state switch
     {
-        DestinationState.Receiving when _imagesCome => ("receiving the images", true),
+        DestinationState.Receiving when _imagesCome => ("receiving the images", !_container.StopCopy),
         DestinationState.Receiving when _isFreezing => ("the dump on the source", true),
         DestinationState.Receiving => ("what the source does before the freeze", !_container.PreCopy),
         DestinationState.Building => ("the restore on the destination", true),
@@ -50,16 +50,15 @@ internal sealed partial class AgentSession
 
     private void BeginStep() => _deadline?.Change(Step.IsLimited ? StepDeadline : Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
 
-    /// <summary>The source is about to freeze the container, or has done so.</summary>
+    /// <summary>What was sent before it was sent early: CRIU's images come when it has dumped.</summary>
     private void HearOfFreeze()
     {
-        if (!_isFreezing)
-        {
-            _isFreezing = true;
-            BeginStep();
-        }
+        _isFreezing = true;
+        _imagesCome = false;
+        BeginStep();
     }
 
+    /// <summary>Of those that announce no freeze it is the images that tell of it.</summary>
     private void HearOfImages()
     {
         if (!_imagesCome)
