@@ -16,11 +16,13 @@ internal static class Program
 
             Two hosts, three commands:
               on the destination    postcopy agent --listen ADDR:PORT
-              on the source         postcopy check --to ADDR:PORT
-                                    postcopy migrate runc ID --to ADDR:PORT
+              on the source         postcopy check --to HOST:PORT
+                                    postcopy migrate runc ID --to HOST:PORT
+            Beyond one machine first: postcopy certs init, postcopy certs issue HOST, and a copy of the agent's /etc/postcopy/token (docs/security.md).
 
-            Exit codes of migrate, and of abort on the source, say where the container is: 0 moved; 2 usage, not touched; 3 this host or pair of
-            hosts cannot, not touched; 10 it runs on the source; 20 handed off, pages still owed; 30 lost.
+            Exit codes of migrate, and of abort on the source, say where the container is: 0 moved; 2 usage, not touched (migrate --resume, abort: or no
+            such session here, or another process works on it, see postcopy status); 3 this host or pair of hosts cannot, not touched; 10 it runs on the
+            source; 20 handed off, pages still owed; 30 lost.
             """)
         {
             CheckCommand.Create(),

@@ -22,7 +22,7 @@ internal static class Rooms
         new("PageServer", "Images", ["Memory"]),
         new("PageServer", "Pages", ["Images", "Linux", "Memory"]),
         new("PageServer", "Serve", ["Memory", "Pages", "Wire"]),
-        new("PageServer", "Sessions", ["HandOff", "Linux"]),
+        new("PageServer", "Sessions", ["HandOff", "Linux", "Transport"]),
         new("PageServer", "Criu", ["HandOff", "Linux", "Sessions"]),
         new("PageServer", "Runc", ["Criu", "Pages", "Linux"]),
         new("PageServer", "Trees", ["Criu", "Pages", "Linux"]),
@@ -58,7 +58,7 @@ internal static class Rooms
         new("LazyRestore", "LazyPages", ["Restore", "Faults", "Userfault", "Keeper", "CriuWire", "Serve", "Pages", "Images", "Transport", "Linux", "Memory"]),
 
         // The command line: sees what is public of both libraries.
-        new("Cli", "Display", ["Check", "Migrate", "PreCopy", "Memory"]),
+        new("Cli", "Display", ["Check", "Images", "Migrate", "PreCopy", "Memory"]),
         new("Cli", "Hosting", Nothing),
         new(
             "Cli",

@@ -13,7 +13,7 @@ public sealed class FrozenFieldsTests
         Prepare.checksums 10 Bool, Prepare.process_tree 11 Message, Prepare.memory_bytes_at_source 20 UInt64, Prepare.user_namespace 21 Bool, Prepare.largest_mapping_bytes 22 UInt64, Prepare.collapse 23 Bool,
         Progress.short_of_memory 4 Bool, ProcessTree.pids 1 Int32[], Prepared.checksums 3 Bool,
         Prepared.refusals 1 String[],
-        Prepare.pre_copy 24 Bool, Prepare.systemd_cgroup 25 Bool, Prepared.pre_copy 20 Bool, Prepared.early_restore 21 Bool, Drained.local_faults 21 UInt64,
+        Prepare.pre_copy 24 Bool, Prepare.systemd_cgroup 25 Bool, Prepare.step_deadline_ms 26 UInt64, Prepared.pre_copy 20 Bool, Prepared.early_restore 21 Bool, Drained.local_faults 21 UInt64,
         ImageChunk.name 1 String, ImageChunk.data 2 Bytes, ImagesDone.files 1 UInt32, ImagesDone.bytes 2 UInt64,
         Built.images_complete_us 1 Int64, Built.built_us 3 Int64,
         Decision.may_run 1 Bool, Resumed.resumed_us 1 Int64,

@@ -100,9 +100,11 @@ public sealed partial class DeathTests
         await scene.Program.WaitUntilItLivesAsync();
         await scene.Program.VerifyAsync();
         scene.Program.AssertRanOn();
+        Assert.Contains($"it runs here. To put away what is left: postcopy page-server --resume {session} --port 0", await scene.Lab["a"].RunAsync(Repository.PostCopy, "status"), StringComparison.Ordinal);
         CommandResult late = await scene.Lab["a"].TryAsync(Repository.PostCopy, "page-server", "--resume", session, "--port", "0");
         Assert.Equal(1, late.ExitCode);
         Assert.Contains("it runs on here", late.Error, StringComparison.Ordinal);
+        Assert.Contains("no sessions", await scene.Lab["a"].RunAsync(Repository.PostCopy, "status"), StringComparison.Ordinal);
         Assert.Equal("bye", await scene.Program.CommandAsync("quit"));
         await scene.Lab.AssertNothingLeftAsync();
     }

@@ -114,6 +114,25 @@ public sealed class PreCopyTests
         Assert.True((await scene.ExpectMovedAsync()).Pages.Staged > 0, "nothing was kept, so nothing died with the agent");
     }
 
+    /// <summary>The pair of hosts can do it, and something was done: that is a roll-back and no refusal.</summary>
+    [SkippableFact]
+    public async Task An_agent_that_dies_while_memory_is_copied_leaves_the_container_at_the_source()
+    {
+        await using Scene scene = await Scene.StartAsync();
+        await scene.LimitRateAsync(8);
+        scene.StartMigration("--pre-copy");
+        await scene.WaitForPhaseAsync("round 1");
+        await scene.KillAgentAsync();
+        MigrationResult result = await scene.Migration.WaitAsync();
+        MigrationReport report = result.Expect(ExitCode.RolledBack, "rolled-back");
+        Assert.Contains("stays here as it was, and nowhere else", result.Command.Output, StringComparison.Ordinal);
+        Assert.StartsWith("while memory was copied before the freeze: ", Assert.Single(report.Errors), StringComparison.Ordinal);
+        Assert.Equal("broken-off", report.PreCopy!.Ended);
+        Assert.True(report.PreCopy.BytesBefore > 0, "something was copied");
+        await scene.RestartAgentAsync();
+        await scene.ExpectRolledBackAsync();
+    }
+
     /// <summary>The container runs on, and nothing of the watch is left in it.</summary>
     [SkippableFact]
     public async Task A_source_that_dies_while_it_copies_leaves_no_trace()

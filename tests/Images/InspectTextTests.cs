@@ -91,13 +91,14 @@ public sealed class InspectTextTests : IDisposable
     [SkippableFact]
     public async Task For_programs()
     {
-        Pagemap(SyntheticImages.Entry(0, 256, Lazy), SyntheticImages.Entry(256, 8, Parent));
+        Pagemap(SyntheticImages.Entry(0, 256, Lazy), SyntheticImages.Entry(256, 8, Parent), SyntheticImages.Entry(600, 1, Present));
         using JsonDocument json = JsonDocument.Parse(await InspectAsync("--json"));
         JsonElement memory = json.RootElement.GetProperty("memory");
         Assert.Equal(256, memory.GetProperty("lazy").GetProperty("pages").GetInt64());
         Assert.Equal(8, memory.GetProperty("parent").GetProperty("pages").GetInt64());
-        Assert.Equal(1024 - 256 - 8, memory.GetProperty("zero").GetProperty("pages").GetInt64());
+        Assert.Equal(1024 - 256 - 8 - 1, memory.GetProperty("zero").GetProperty("pages").GetInt64());
         Assert.Equal(4, json.RootElement.GetProperty("processes").GetArrayLength());
+        Assert.Contains("stack-pointer", memory.GetProperty("eagerByReason").EnumerateArray().Select(static part => part.GetProperty("reason").GetString()));
     }
 
     public void Dispose()

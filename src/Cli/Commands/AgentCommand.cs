@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using PostCopy.Agent;
 using PostCopy.Hosting;
@@ -14,7 +15,7 @@ internal static class AgentCommand
 {
     internal static Command Create()
     {
-        Option<AgentEndpoint> listen = EndpointOption.Create("--listen", "Where to listen: ADDR:PORT or unix:PATH.");
+        Option<AgentEndpoint> listen = EndpointOption.Create("--listen", "Where to listen: ADDR:PORT or unix:PATH.", "ADDR:PORT");
         listen.DefaultValueFactory = static _ => AgentEndpoint.Parse("127.0.0.1:7077");
         Option<string> stateDirectory = new("--state-dir")
         {
@@ -58,7 +59,7 @@ internal static class AgentCommand
             DefaultValueFactory = static _ => new AgentOptions().MaxSessions,
         };
         maxSessions.Require(static sessions => sessions >= 1, "1 or more");
-        Option<double> stepDeadline = StepDeadlineOption.Create();
+        Option<double> stepDeadline = StepDeadlineOption.ForAgent();
         Option<long> stagingLimit = new("--staging-limit")
         {
             Description = "MiB of memory that all migrations with --pre-copy together may fill here before their freeze; 0 takes nothing before the freeze. Default: half of this host's.",
@@ -107,6 +108,7 @@ internal static class AgentCommand
         builder.Services.AddSystemd();
         builder.Services.AddPostCopyAgent(configure);
         using IHost host = builder.Build();
+        using HangUp hangUp = new(host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication);
         try
         {
             await host.RunAsync().ConfigureAwait(false);

@@ -7,11 +7,11 @@ namespace PostCopy.Commands;
 /// <summary>An option that takes an agent's address.</summary>
 internal static class EndpointOption
 {
-    internal static Option<AgentEndpoint> Create(string name, string description) =>
-        new(name) { Description = description, HelpName = "ADDR:PORT", CustomParser = static result => Parse(result)! };
+    internal static Option<AgentEndpoint> Create(string name, string description, string helpName = "HOST:PORT") =>
+        new(name) { Description = description, HelpName = helpName, CustomParser = static result => Parse(result)! };
 
     internal static Option<AgentEndpoint?> CreateOptional(string name, string description) =>
-        new(name) { Description = description, HelpName = "ADDR:PORT", CustomParser = Parse };
+        new(name) { Description = description, HelpName = "HOST:PORT", CustomParser = Parse };
 
     private static AgentEndpoint? Parse(ArgumentResult result)
     {

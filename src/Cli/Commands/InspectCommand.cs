@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using PostCopy.Display;
 using PostCopy.Images;
 
 namespace PostCopy.Commands;
@@ -7,8 +8,6 @@ namespace PostCopy.Commands;
 /// <summary><c>postcopy inspect IMAGE_DIR [--json]</c>: what a CRIU image directory holds and what of it would cost downtime.</summary>
 internal static class InspectCommand
 {
-    private const int ExitNotAnImageSet = 3;
-
     internal static Command Create()
     {
         var directory = new Argument<string>("IMAGE_DIR") { Description = "A directory of CRIU images." };
@@ -36,13 +35,18 @@ internal static class InspectCommand
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             error.WriteLine($"postcopy inspect: {e.Message}");
-            return ExitNotAnImageSet;
+            return ExitCodes.CannotHere;
         }
 
         if (json)
+        {
             output.WriteLine(JsonSerializer.Serialize(summary, InspectJsonContext.Default.ImageSummary));
+        }
         else
+        {
             new InspectReport(output).Write(summary);
+        }
+
         return 0;
     }
 }

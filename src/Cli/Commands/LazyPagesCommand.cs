@@ -35,12 +35,13 @@ internal static class LazyPagesCommand
               --auto-dedup         accepted, without effect: the images stay as they are
         Only here:
               --header-size 24|32  the page server is of CRIU 4.1 or older | 4.2 or newer; default: as the images show
+              --state-dir DIR      where the keeper of the userfaultfds has its files, on tmpfs; default: /run/postcopy
 
         Exit code: 0 every page is in place, 1 anything else: also when all tasks ended before their memory was here. Whatever goes wrong, tasks wait for
         pages that are missing and never read zeroes, and the tasks of a "criu dump --lazy-pages" that can be reached resume.
         """;
 
-    internal static Command Create() => CriuStyleCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server"], ["header-size"], RunAsync);
+    internal static Command Create() => CriuStyleCommand.Create(Name, "Serve the page faults of a lazy restore, in the place of \"criu lazy-pages\".", Help, ["page-server"], ["header-size", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
@@ -58,6 +59,7 @@ internal static class LazyPagesCommand
             },
             StatusDescriptor = CriuStyleCommand.StatusDescriptor(arguments),
         };
+        options.StateDirectory = arguments.Text("state-dir") is { } state ? Path.GetFullPath(state) : options.StateDirectory;
         if (arguments.Has("daemon"))
         {
             return CriuStyleCommand.RunInBackground(Name, arguments);

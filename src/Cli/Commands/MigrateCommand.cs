@@ -121,7 +121,7 @@ internal static class MigrateCommand
             Description = "Keep this host's idle CPUs awake while pages are owed: faults wait a third to a half as long, idle CPUs burn power.",
         };
         Option<bool> collapse = new("--collapse") { Description = "Join memory into transparent huge pages on the destination as it arrives, where that takes no more memory. Good for programs with large, full heaps, and where a page's first touch is dear." };
-        Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file with one long option a line, without dashes.", HelpName = "FILE" };
+        Option<string?> criuConfig = new("--criu-config") { Description = "Further CRIU options for both sides: a file of at most 64 KiB with one long option a line, without dashes. ps-socket is ours to set; an action-script runs beside ours.", HelpName = "FILE" };
         Option<string> tokenFile = new("--token-file")
         {
             Description = "The agent's token (0600).",
@@ -133,7 +133,7 @@ internal static class MigrateCommand
             Description = "Send the container's memory to another machine without encryption: whoever can read the wire reads it.",
         };
         Option<string?> tlsName = TlsNameOption.Create();
-        Option<double> stepDeadline = StepDeadlineOption.Create();
+        Option<double> stepDeadline = StepDeadlineOption.ForMigrate();
         Option<bool> verify = new("--verify") { Description = "Checksum every frame of pages on both sides: pages damaged on the way, in memory for example, are noticed and never installed." };
 
         foreach (Option option in (Option[])[to, mode, policy, keepCpusAwake, collapse, criuConfig, tokenFile, tlsName, insecure, verify, stepDeadline])

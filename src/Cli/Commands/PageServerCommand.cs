@@ -16,7 +16,7 @@ internal static class PageServerCommand
     private static readonly string[] Subjects = ["runc", "tree", "resume"];
 
     private const string Help = """
-        Serve pages to "criu lazy-pages" or "postcopy lazy-pages": those in an image directory, to any number of restores at once; or those of a
+        Serve pages to "criu lazy-pages" or "postcopy lazy-pages": those in an image directory, to up to 256 restores at once; or those of a
         container or process tree that this command dumps and holds frozen, in the place of "runc checkpoint --lazy-pages" and "criu dump --lazy-pages".
 
         Options, as CRIU has them:
@@ -38,6 +38,7 @@ internal static class PageServerCommand
               --auto-dedup         accepted, without effect: the images stay as they are
         Only here, to serve from frozen processes:
               --runc ID            dump this runc container
+              --runc-root DIR      runc's state directory (runc --root)
           -t, --tree PID           dump this process and all below it
               --resume SESSION     go on with frozen processes whose page server was killed: the log named the session (-v3), and so does
                                    postcopy status
@@ -48,7 +49,7 @@ internal static class PageServerCommand
         discarded, exit code 0. Should a client go away before, the copy stays frozen: SIGUSR1 discards it, SIGUSR2 lets it run on (exit code 1).
         """;
 
-    internal static Command Create() => CriuStyleCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "tree", "resume", "state-dir"], RunAsync);
+    internal static Command Create() => CriuStyleCommand.Create(Name, "Serve pages to lazy-pages, CRIU's or ours: from images, or from processes that it dumps and holds frozen.", Help, ["lazy-pages"], ["runc", "runc-root", "tree", "resume", "state-dir"], RunAsync);
 
     private static async Task<int> RunAsync(CriuArguments arguments)
     {
@@ -113,6 +114,6 @@ internal static class PageServerCommand
             return arguments.Rest.Count == 0 ? null : throw new FormatException("what follows -- is for a dump: it needs --runc or --tree");
         }
 
-        return new DumpRequest(container, root ?? 0, arguments.Rest);
+        return new DumpRequest(container, root ?? 0, arguments.Rest) { RuncRoot = arguments.Text("runc-root") is { } runc ? Path.GetFullPath(runc) : null };
     }
 }

@@ -29,7 +29,10 @@ internal static class HostCheckText
             string found = Wrap(item.Found, width, "".PadRight(mark.Length + idWidth + 4));
             output.WriteLine($"{paint}  {item.Id.PadRight(idWidth)}  {found}");
             if (item.Result == HostCheckResult.Ok)
+            {
                 continue;
+            }
+
             output.WriteLine($"{Indent}{Wrap(item.Consequence!, width, Indent)}");
             output.WriteLine($"{Indent}Cure: {Wrap(item.Cure!, width, Indent + "      ")}");
         }
@@ -53,7 +56,10 @@ internal static class HostCheckText
         foreach (string word in text.Split(' '))
         {
             if (lines[^1].Length > 0 && indent.Length + lines[^1].Length + 1 + word.Length > width)
+            {
                 lines.Add("");
+            }
+
             lines[^1] = lines[^1].Length == 0 ? word : $"{lines[^1]} {word}";
         }
         return string.Join('\n' + indent, lines);

@@ -5,7 +5,7 @@ namespace PostCopy.Display;
 /// <summary>Numbers for people.</summary>
 internal static class Quantity
 {
-    private static readonly string[] Units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    private static readonly string[] Units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
     internal static string Bytes(ulong bytes)
     {
@@ -17,7 +17,7 @@ internal static class Quantity
             unit++;
         }
 
-        return value.ToString(unit == 0 ? "F0" : "F1", CultureInfo.InvariantCulture) + " " + Units[unit];
+        return value.ToString("0.#", CultureInfo.InvariantCulture) + " " + Units[unit];
     }
 
     internal static string Milliseconds(double ms) => ms.ToString("F1", CultureInfo.InvariantCulture) + " ms";

@@ -73,7 +73,11 @@ public sealed class AgentOptions
     /// <summary>How long a source may stay away before <see cref="OnLoss"/> applies: more than 0. Defaults to ten minutes.</summary>
     public TimeSpan LostAfter { get; set; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>How long each step before the hand-off may take before the session gives up: more than 0, at most a day. Defaults to two minutes.</summary>
+    /// <summary>
+    /// How long each step before the hand-off may take before the session gives up, more than 0 and at most a day: what comes before the source's freeze, its dump, the images, the restore. A source
+    /// that gives its own steps longer is granted that, up to a day. Copying before the freeze, and in stop-copy, takes as long as it takes. Defaults to two
+    /// minutes.
+    /// </summary>
     public TimeSpan StepDeadline { get; set; } = TimeSpan.FromMinutes(2);
 
     /// <exception cref="ArgumentOutOfRangeException">One of them is beyond its range.</exception>

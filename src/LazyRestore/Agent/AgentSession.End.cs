@@ -37,6 +37,7 @@ internal sealed partial class AgentSession
         }
 
         _awake?.Dispose();
+        EndDeadline();
         if (_ticks is { } ticks)
         {
             await ticks.DisposeAsync().ConfigureAwait(false);

@@ -32,7 +32,12 @@ internal sealed partial class AgentSession
     {
         (DestinationState next, DestinationActions actions) = DestinationHandOff.On(_state, input);
         AgentLog.Advanced(_logger, Token.Name, _state, input, next, actions);
-        _state = next;
+        if (next != _state)
+        {
+            _state = next;
+            BeginStep();
+        }
+
         TellStatus();
         if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
         {
@@ -247,6 +252,7 @@ internal sealed partial class AgentSession
         if (_state == DestinationState.Asking && _readyToRun && (!_container.StopCopy || _drained))
         {
             _asked = true;
+            BeginStep();
             _criu!.Hook.Asked.Write("asked");
             TrySend(FrameKind.Ask);
         }

@@ -50,7 +50,7 @@ internal sealed partial class AgentSession
                 if (_sourceIsLost && !_saidWhatIsMissing)
                 {
                     _saidWhatIsMissing = true;
-                    SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead poison|kill", Missing());
+                    SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead poison|kill{SuggestedCommand.In(_options.StateDirectory)}", Missing());
                 }
 
                 break;

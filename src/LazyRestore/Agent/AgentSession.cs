@@ -52,8 +52,6 @@ internal sealed partial class AgentSession
     private ImageInbox? _inbox;
     private ChildProcess? _restore;
     private Timer? _ticks;
-    private Timer? _deadline;
-    private bool _isFreezing;
     private AwakeCpus? _awake;
     private int _initPid;
     private bool _drained;
@@ -183,6 +181,7 @@ internal sealed partial class AgentSession
 
         _peer = _control.Lane.Peer;
         AgentLog.Arrives(_logger, Token.Name, _container.ContainerId, _control.Lane.Peer);
+        deadline.CancelAfter(StepDeadline);
         Prepared answer = await JudgeAsync(deadline.Token).ConfigureAwait(false);
         if (answer.Refusals.Count == 0)
         {
@@ -267,7 +266,7 @@ internal sealed partial class AgentSession
     private async Task HandleEventsAsync()
     {
         _ticks = new Timer(_ => Post(new SessionEvent.Tick()), null, ProgressEvery, ProgressEvery);
-        using Timer deadline = _deadline = new Timer(_ => Post(new SessionEvent.GiveUp($"the steps up to the hand-off took longer than {_options.StepDeadline.TotalSeconds} s")), null, StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
+        StartDeadline();
         while (!IsSettled && !IsLeftToTheNext)
         {
             SessionEvent what = await _events.Reader.ReadAsync().ConfigureAwait(false);
@@ -301,9 +300,6 @@ internal sealed partial class AgentSession
     }
 
     private bool IsBeforeTheHandOff => _state is DestinationState.Receiving or DestinationState.Building or DestinationState.Asking;
-
-    /// <summary>Until the copy asks; copying everything before that (stop-copy) takes as long as it takes.</summary>
-    private TimeSpan StepDeadlineOfAll => _container.StopCopy || (_container.PreCopy && !_isFreezing) ? Timeout.InfiniteTimeSpan : _options.StepDeadline;
 
     /// <summary>
     /// Whether nobody will ask about this session again. A source that asked may not have heard the answer, and goes by it: so what became of the
@@ -416,7 +412,7 @@ internal sealed partial class AgentSession
         switch (message.Kind)
         {
             case FrameKind.ImageChunk when _state == DestinationState.Receiving:
-                HearOfFreeze();
+                HearOfImages();
                 _inbox!.Write(message.As<ImageChunk>());
                 break;
             case FrameKind.Freezing when _state == DestinationState.Receiving && _restore is null:
@@ -449,16 +445,6 @@ internal sealed partial class AgentSession
                 break;
             default:
                 throw new ProtocolException(WireErrorCode.ProtocolViolation, $"control lane: a {message.Kind} frame came in state {_state}");
-        }
-    }
-
-    /// <summary>Copying before the freeze took as long as it took.</summary>
-    private void HearOfFreeze()
-    {
-        if (!_isFreezing)
-        {
-            _isFreezing = true;
-            _deadline!.Change(StepDeadlineOfAll, Timeout.InfiniteTimeSpan);
         }
     }
 

@@ -16,7 +16,10 @@ internal static class OwedEntries
             foreach (VmaPages pages in images.PagesByVma(process))
             {
                 if (!pages.Run.IsOwed)
+                {
                     continue;
+                }
+
                 if (mustBePresent && (pages.Run.Flags & PagemapFlags.Present) == 0)
                 {
                     throw new ImageFormatException(

@@ -12,7 +12,9 @@ internal sealed class BashProbe : HostProbe
         const string Consequence = "CRIU's hooks cannot run, and without them there is no safe hand-off.";
         const string Cure = "Install bash (Debian: apt-get install bash).";
         if (host.Find("bash") is not string path)
+        {
             return Missing("no bash on PATH", Consequence, Cure);
+        }
 
         Linux.CapturedChild child = await host.RunAsync(path, ["--norc", "-c", "echo $BASH_VERSION"], cancellationToken).ConfigureAwait(false);
         return child.Status.IsSuccess

@@ -22,12 +22,16 @@ internal sealed partial class CriuProbe : HostProbe
         Version wanted = Wanted(Environment.OSVersion.Version);
         string cure = $"Run eng/setup.sh run, or install CRIU {wanted} or newer on PATH.";
         if (host.Find("criu") is not string path)
+        {
             return Missing("no criu on PATH", "Without CRIU nothing can be dumped or restored.", cure);
+        }
 
         CapturedChild child = await host.RunAsync(path, ["--version"], cancellationToken).ConfigureAwait(false);
         Match match = VersionLine().Match(child.Output);
         if (!child.Status.IsSuccess || !match.Success)
+        {
             return Missing($"{path} --version: {child.Status}: {child.Error}", "This CRIU does not start, so nothing can be dumped or restored.", cure);
+        }
 
         string version = match.Groups["whole"].Value;
         return Version.Parse(match.Groups["majorMinor"].Value) >= wanted

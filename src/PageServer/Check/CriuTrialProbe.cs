@@ -18,7 +18,9 @@ internal sealed class CriuTrialProbe : HostProbe
     public override async Task<HostCheckItem> TryAsync(HostProbeContext host, CancellationToken cancellationToken)
     {
         if (host.Find("criu") is not string criu)
+        {
             return Missing("not tried, for want of CRIU", Consequence, "Install CRIU, see item criu.");
+        }
 
         DirectoryInfo images = Directory.CreateTempSubdirectory($"postcopy-check-{Environment.ProcessId}-");
         try
@@ -43,7 +45,9 @@ internal sealed class CriuTrialProbe : HostProbe
         CapturedChild dump = await host.RunAsync(
             criu, ["dump", "--tree", pid, "--images-dir", images, "--log-file", "dump.log"], cancellationToken).ConfigureAwait(false);
         if (!dump.Status.IsSuccess)
+        {
             return $"dump: {dump.Status}: {FirstError(images, "dump.log", dump)}";
+        }
 
         // CRIU has killed it; its pid is free for the restored one only after it was reaped.
         try
@@ -61,7 +65,10 @@ internal sealed class CriuTrialProbe : HostProbe
             ["restore", "--restore-detached", "--restore-sibling", "--images-dir", images, "--log-file", "restore.log"],
             cancellationToken).ConfigureAwait(false);
         if (!restore.Status.IsSuccess)
+        {
             return $"restore: {restore.Status}: {FirstError(images, "restore.log", restore)}";
+        }
+
         ChildReaper.KillAndReap(process.Pid);
         return null;
     }

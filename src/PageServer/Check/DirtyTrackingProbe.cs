@@ -22,7 +22,10 @@ internal sealed unsafe class DirtyTrackingProbe : HostProbe
         {
             (int clean, int dirty) = Track();
             if ((clean, dirty) == (0, 1))
+            {
                 return Task.FromResult(Ok("the write was seen"));
+            }
+
             problem = $"{clean} dirty pages before a write, {dirty} after it";
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

@@ -21,7 +21,10 @@ public sealed record HostCheckReport(IReadOnlyList<HostCheckItem> Items)
     public static HostCheckReport Parse(ReadOnlySpan<byte> utf8Json)
     {
         if (utf8Json.Length > HostCheckLimits.MaxReportBytes)
+        {
             throw new InvalidDataException($"Host report: {utf8Json.Length} bytes, at most {HostCheckLimits.MaxReportBytes} are accepted.");
+        }
+
         try
         {
             HostCheckReport? report = JsonSerializer.Deserialize(utf8Json, HostCheckJson.Default.HostCheckReport);

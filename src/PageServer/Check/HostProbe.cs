@@ -31,7 +31,10 @@ internal abstract class HostProbe
     {
         string line = string.Concat(found.Select(character => char.IsControl(character) ? ' ' : character)).Trim();
         if (line.Length > HostCheckLimits.MaxTextLength)
+        {
             line = line[..HostCheckLimits.MaxTextLength];
+        }
+
         return line.Length > 0 ? line : "nothing";
     }
 }

@@ -17,20 +17,26 @@ internal sealed class NetworkLockProbe : HostProbe
     public override async Task<HostCheckItem> TryAsync(HostProbeContext host, CancellationToken cancellationToken)
     {
         if (host.Find("nsenter") is null)
+        {
             return Degraded("no nsenter on PATH", "CRIU's lock stays in a network namespace that a moved container leaves behind.", "Install util-linux.");
+        }
 
         // CRIU leaves IPv6 alone where the kernel has none.
         bool hasIpv6 = Directory.Exists("/proc/sys/net/ipv6");
         (string Found, string Cure)? problem = await ProblemAsync(host, "iptables-restore", cancellationToken).ConfigureAwait(false)
             ?? (hasIpv6 ? await ProblemAsync(host, "ip6tables-restore", cancellationToken).ConfigureAwait(false) : null);
         if (problem is not (string found, string cure))
+        {
             return Ok(hasIpv6 ? "iptables-restore and ip6tables-restore work" : "iptables-restore works, and this kernel has no IPv6");
+        }
 
         if (host.Find("criu") is string criu && host.Find("nft") is not null)
         {
             CapturedChild child = await host.RunAsync(criu, ["check", "--feature", "network_lock_nftables"], cancellationToken).ConfigureAwait(false);
             if (child.Status.IsSuccess)
+            {
                 return Degraded($"{found}; nftables works", "Containers with a network of their own move only if CRIU is told to use nftables.", cure);
+            }
         }
         return Missing(found, "Containers with a network of their own can be neither dumped nor restored.", cure);
     }
@@ -39,7 +45,10 @@ internal sealed class NetworkLockProbe : HostProbe
     {
         const string UseNftables = "install nftables and put \"network-lock nftables\" into /etc/criu/default.conf";
         if (host.Find(program) is not string path)
+        {
             return ($"no {program} on PATH", $"Install iptables (Debian: apt-get install iptables), or {UseNftables}.");
+        }
+
         CapturedChild child = await host.RunAsync(path, ["--noflush", "--test"], cancellationToken, EmptyChange).ConfigureAwait(false);
         return child.Status.IsSuccess
             ? null

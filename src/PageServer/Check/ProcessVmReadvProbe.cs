@@ -23,7 +23,10 @@ internal sealed class ProcessVmReadvProbe : HostProbe
         byte[] head = new byte[ElfMagic.Length];
         Errno errno = Read(process.Pid, await ImageStartAsync(process.Pid, cancellationToken).ConfigureAwait(false), head);
         if (errno == Errno.None && head.AsSpan().SequenceEqual(ElfMagic))
+        {
             return Ok("read what was there");
+        }
+
         return Missing(
             errno == Errno.None ? "read something else than was there" : $"failed with {errno}",
             "The page server cannot read the memory of a frozen container, so this host cannot be a source.",
@@ -41,9 +44,15 @@ internal sealed class ProcessVmReadvProbe : HostProbe
             string? line = File.ReadLines($"/proc/{pid}/maps").FirstOrDefault(
                 text => program.Length > 0 && text.EndsWith(program, StringComparison.Ordinal) && text.Contains(" 00000000 ", StringComparison.Ordinal));
             if (line is not null)
+            {
                 return ulong.Parse(line.AsSpan(0, line.IndexOf('-', StringComparison.Ordinal)), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+            }
+
             if (Environment.TickCount64 > deadline)
+            {
                 throw new TimeoutException($"The program of process {pid} was not mapped within {TimeLimit.TotalSeconds} s.");
+            }
+
             await Task.Delay(1, cancellationToken).ConfigureAwait(false);
         }
     }

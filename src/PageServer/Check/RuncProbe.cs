@@ -12,7 +12,9 @@ internal sealed class RuncProbe : HostProbe
         const string Consequence = "runc's containers can be neither sent nor received.";
         const string Cure = "Install runc (Debian: apt-get install runc, or eng/setup.sh run).";
         if (host.Find("runc") is not string path)
+        {
             return Missing("no runc on PATH", Consequence, Cure);
+        }
 
         Linux.CapturedChild child = await host.RunAsync(path, ["--version"], cancellationToken).ConfigureAwait(false);
         string version = child.Output.Split('\n')[0].Replace("runc version ", "", StringComparison.Ordinal);

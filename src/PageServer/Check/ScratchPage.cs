@@ -28,7 +28,10 @@ internal sealed unsafe class ScratchPage : IDisposable
     {
         int fd = UffdCalls.userfaultfd(Libc.O_CLOEXEC | UffdCalls.O_NONBLOCK | flags);
         if (fd < 0)
+        {
             throw LinuxException.Last("userfaultfd");
+        }
+
         SafeFileHandle userfaultfd = new(fd, ownsHandle: true);
         try
         {
@@ -37,7 +40,10 @@ internal sealed unsafe class ScratchPage : IDisposable
             nint address = Syscall.mmap(
                 0, (ulong)PageSize.Bytes, MmapProts.PROT_READ | MmapProts.PROT_WRITE, MmapFlags.MAP_PRIVATE | MmapFlags.MAP_ANONYMOUS, -1, 0);
             if (address == -1)
+            {
                 throw new LinuxException("mmap of a page", (Linux.Errno)Stdlib.GetLastError());
+            }
+
             return new ScratchPage(address, userfaultfd);
         }
         catch
@@ -79,7 +85,9 @@ internal sealed unsafe class ScratchPage : IDisposable
         while ((result = Libc.ioctl(fd, request, argument)) < 0)
         {
             if (LinuxException.LastErrno is Linux.Errno errno and not Linux.Errno.EINTR)
+            {
                 throw new LinuxException(operation, errno);
+            }
         }
         return result;
     }

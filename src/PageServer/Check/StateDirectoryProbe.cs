@@ -12,7 +12,9 @@ internal sealed class StateDirectoryProbe : HostProbe
         string wanted = Path.GetFullPath(host.StateDirectory);
         string existing = wanted;
         while (!Directory.Exists(existing))
+        {
             existing = Path.GetDirectoryName(existing)!;
+        }
 
         string trial = Path.Combine(existing, $".postcopy-check-{Environment.ProcessId}-{Guid.NewGuid():N}");
         try

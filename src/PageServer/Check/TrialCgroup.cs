@@ -47,7 +47,10 @@ internal sealed class TrialCgroup : IAsyncDisposable
         {
             Errno errno = (Errno)Mono.Unix.Native.Stdlib.GetLastError();
             if (errno != Errno.EBUSY || Environment.TickCount64 > deadline)
+            {
                 throw new LinuxException($"rmdir of {_freezer.Directory}", errno);
+            }
+
             await Task.Delay(PollInterval).ConfigureAwait(false);
         }
     }
@@ -59,7 +62,10 @@ internal sealed class TrialCgroup : IAsyncDisposable
         while (File.ReadLines(file).Contains(frozen) != isFrozen)
         {
             if (Environment.TickCount64 > deadline)
+            {
                 throw new TimeoutException($"{file} did not {(isFrozen ? "come to" : "go on from")} \"{frozen}\" within {TimeLimit.TotalSeconds} s.");
+            }
+
             await Task.Delay(PollInterval, cancellationToken).ConfigureAwait(false);
         }
     }

@@ -50,7 +50,10 @@ internal sealed unsafe class UserfaultfdProbe : HostProbe
 
         int fd = Libc.memfd_create("postcopy-check", Libc.MFD_CLOEXEC);
         if (fd < 0)
+        {
             throw LinuxException.Last("memfd_create");
+        }
+
         using SafeFileHandle file = new(fd, ownsHandle: true);
         Thread reader = new(() => _ = Syscall.pwrite(fd, (void*)page.Address, (ulong)PageSize.Bytes, 0)) { Name = "postcopy-check" };
         reader.Start();
@@ -68,7 +71,9 @@ internal sealed unsafe class UserfaultfdProbe : HostProbe
         byte[] written = new byte[PageSize.Bytes];
         int length = RandomAccess.Read(file, written, 0);
         if (!written.AsSpan(0, length).SequenceEqual(pattern))
+        {
             throw new LinuxException("the page that was read is not the one that was served", Linux.Errno.EIO);
+        }
     }
 
     private static void AwaitFault(int userfaultfd)
@@ -79,13 +84,20 @@ internal sealed unsafe class UserfaultfdProbe : HostProbe
             ready = Syscall.poll(poll, 1, TimeLimitMs);
         while (ready < 0 && (Linux.Errno)Stdlib.GetLastError() == Linux.Errno.EINTR);
         if (ready != 1)
+        {
             throw new TimeoutException($"no page fault was reported within {TimeLimitMs} ms");
+        }
 
         byte* message = stackalloc byte[UffdCalls.UffdMessageBytes];
         long length = Syscall.read(userfaultfd, message, UffdCalls.UffdMessageBytes);
         if (length < 0)
+        {
             throw new LinuxException("read of a page fault event", (Linux.Errno)Stdlib.GetLastError());
+        }
+
         if (length != UffdCalls.UffdMessageBytes || *message != UffdCalls.UFFD_EVENT_PAGEFAULT)
+        {
             throw new LinuxException($"an event that is no page fault (0x{*message:x}, {length} bytes)", Linux.Errno.EIO);
+        }
     }
 }

@@ -105,14 +105,14 @@ internal sealed class FrozenDump : IDisposable
         int root = request.RootPid;
         if (request.ContainerId is { } id)
         {
-            root = (await new RuncCheckpoint(id, runcRoot: null).FindAsync(cancellation).ConfigureAwait(false)).InitPid;
+            root = (await new RuncCheckpoint(id, request.RuncRoot).FindAsync(cancellation).ConfigureAwait(false)).InitPid;
         }
 
-        FileStream taken = SubjectLock.TryTake(stateDirectory, ProcessIdentity.Of(root)) ?? throw new IOException($"{NameOf(request)} is being moved already: see postcopy status");
+        FileStream taken = SubjectLock.TryTake(stateDirectory, ProcessIdentity.Of(root)) ?? throw new IOException($"{NameOf(request)} is being moved already: see postcopy status{SuggestedCommand.In(stateDirectory)}");
         try
         {
             return ArrivingMemory.FirstIn(root) is { } arriving
-                ? throw new IOException($"memory of {NameOf(request)} (pid {arriving}) is still arriving from where it was before: wait until its lazy-pages daemon has ended, or postcopy status shows no session of it here")
+                ? throw new IOException($"memory of {NameOf(request)} (pid {arriving}) is still arriving from where it was before: wait until its lazy-pages daemon has ended, or postcopy status{SuggestedCommand.In(stateDirectory)} shows no session of it here")
                 : taken;
         }
         catch
@@ -128,8 +128,8 @@ internal sealed class FrozenDump : IDisposable
     {
         FrozenDumpRecord record = FrozenDumpRecord.TryLoad(Path.Combine(stateDirectory, session))
             ?? throw new IOException($"there is no dump {session} below {stateDirectory}");
-        DumpRequest request = new(record.ContainerId, record.Root.Pid, []);
-        FileStream subjectLock = SubjectLock.TryTake(stateDirectory, record.Root) ?? throw new IOException($"{NameOf(request)} is being worked on by another process: see postcopy status");
+        DumpRequest request = new(record.ContainerId, record.Root.Pid, []) { RuncRoot = record.RuncRoot };
+        FileStream subjectLock = SubjectLock.TryTake(stateDirectory, record.Root) ?? throw new IOException($"{NameOf(request)} is being worked on by another process: see postcopy status{SuggestedCommand.In(stateDirectory)}");
         CriuSession criu;
         try
         {
@@ -258,7 +258,7 @@ internal sealed class FrozenDump : IDisposable
         _hold?.Leave();
         if (_request.ContainerId is { } id)
         {
-            await new RuncCommand(root: null).DeleteAsync(id, deadline).ConfigureAwait(false);
+            await new RuncCommand(_request.RuncRoot).DeleteAsync(id, deadline).ConfigureAwait(false);
         }
 
         if (_networkLock is not null)
@@ -323,7 +323,7 @@ internal sealed class FrozenDump : IDisposable
     {
         string path = request.ContainerId is null ? CriuProgram.Path : RuncCommand.Program;
         string[] arguments = request.ContainerId is { } id
-            ? ["checkpoint", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, .. request.ExtraArguments, id]
+            ? [.. request.RuncRoot is { } runcRoot ? (string[])["--root", runcRoot] : [], "checkpoint", "--lazy-pages", "--image-path", imageDirectory, "--work-path", workDirectory, .. request.ExtraArguments, id]
             :
             [
                 "dump", "--tree", request.RootPid.ToString(CultureInfo.InvariantCulture), "--lazy-pages", "--images-dir", imageDirectory, "--work-dir", workDirectory,
@@ -370,6 +370,7 @@ internal sealed class FrozenDump : IDisposable
         new FrozenDumpRecord
         {
             ContainerId = _request.ContainerId,
+            RuncRoot = _request.RuncRoot,
             Root = ProcessIdentity.Of(root),
             Dump = _dump,
             ImageDirectory = _imageDirectory,
@@ -385,7 +386,7 @@ internal sealed class FrozenDump : IDisposable
     {
         Session = Session,
         Role = SessionRole.PageServer,
-        Container = Name,
+        Container = _request.ContainerId ?? Name,
         State = IsHandedOff ? SessionState.HandedOff : SessionState.Frozen,
         WaitsFor = IsHandedOff
             ? "a client to fetch the pages, or a word: SIGUSR1 discards the frozen copy, SIGUSR2 lets it run on"
@@ -397,7 +398,7 @@ internal sealed class FrozenDump : IDisposable
         _tasks = [.. tasks.Values];
         if (_request.ContainerId is { } id)
         {
-            _freezer = new RuncCheckpoint(id, runcRoot: null).Gather(_criu, root, _tasks);
+            _freezer = new RuncCheckpoint(id, _request.RuncRoot).Gather(_criu, root, _tasks);
         }
         else if (_tasks.Except((_freezer = FreezerCgroup.Of(root)).Processes()).ToArray() is { Length: > 0 } strays)
         {

@@ -11,6 +11,8 @@ internal sealed record FrozenDumpRecord
 
     public string? ContainerId { get; init; }
 
+    public string? RuncRoot { get; init; }
+
     /// <summary>The first of the frozen tasks.</summary>
     public ProcessIdentity Root { get; init; }
 

@@ -1,32 +1,24 @@
-using System.Text.Json.Serialization;
-
 namespace PostCopy.Images;
 
 /// <summary>Why memory travels inside the images, while the processes stand still, and not lazily afterwards.</summary>
 public enum EagerReason
 {
     /// <summary>Pages of a private file mapping that the process wrote to.</summary>
-    [JsonStringEnumMemberName("filePrivate")]
     FilePrivate,
 
     /// <summary>Shared memory: anonymous, memfd or System V.</summary>
-    [JsonStringEnumMemberName("shared")]
     Shared,
 
     /// <summary>Huge pages of hugetlbfs.</summary>
-    [JsonStringEnumMemberName("hugeTlb")]
     HugeTlb,
 
     /// <summary>Locked by mlock(2) or mlockall(2).</summary>
-    [JsonStringEnumMemberName("locked")]
     Locked,
 
     /// <summary>The kernel's vDSO.</summary>
-    [JsonStringEnumMemberName("vdso")]
     Vdso,
 
     /// <summary>A ring of the kernel's asynchronous I/O (io_setup(2)).</summary>
-    [JsonStringEnumMemberName("aioRing")]
     AioRing,
 
     /// <summary>
@@ -34,10 +26,8 @@ public enum EagerReason
     /// the page a stack pointer is in; by a defect it compares offsets inside pages instead (<c>is_stack</c> in <c>criu/mem.c</c>), so
     /// usually there is none, and a stack pointer at the very start of a page keeps back the whole process.
     /// </summary>
-    [JsonStringEnumMemberName("stackPointer")]
     StackPointer,
 
     /// <summary>None of the other reasons.</summary>
-    [JsonStringEnumMemberName("other")]
     Other,
 }

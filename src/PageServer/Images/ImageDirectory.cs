@@ -16,7 +16,9 @@ internal static class ImageDirectory
     {
         limits ??= ImageLimits.Default;
         if (!File.Exists(Path.Join(path, InventoryFile)))
+        {
             throw new ImageFormatException(path, $"not a directory of CRIU images: there is no {InventoryFile} in it");
+        }
 
         ImageInventory inventory = ReadInventory(Path.Join(path, InventoryFile), limits);
         List<ImageProcess> processes = new ProcessTreeReader(path, limits).Read();
@@ -29,15 +31,21 @@ internal static class ImageDirectory
         using ImageFile file = ImageFile.Open(path, ImageMagic.Inventory, limits.MaxInventoryEntryBytes);
         InventoryEntry entry = file.ReadFirst(ImageParsers.Inventory);
         if (entry.ImgVersion != SupportedImageVersion)
+        {
             throw file.Malformed($"img_version {entry.ImgVersion}, only {SupportedImageVersion} can be read");
+        }
 
         string? runId = entry.HasDumpCriuRunId ? entry.DumpCriuRunId : null;
         if (runId is not null && (runId.Length > limits.MaxRunIdChars || !runId.All(static c => char.IsAsciiHexDigit(c) || c == '-')))
+        {
             throw file.Malformed($"dump_criu_run_id is not a UUID of at most {limits.MaxRunIdChars} characters");
+        }
 
         var networkLock = (ImageNetworkLock)entry.NetworkLockMethod;
         if (!Enum.IsDefined(networkLock))
+        {
             throw file.Malformed($"network_lock_method {entry.NetworkLockMethod} is unknown");
+        }
 
         return new ImageInventory(entry.ImgVersion, runId, networkLock, NetworkNamespaceId(entry.RootIds));
     }

@@ -31,7 +31,9 @@ internal sealed class ImageFile : IDisposable
     {
         // A FIFO in a regular file's place would block the open for ever.
         if (Syscall.stat(path, out Stat stat) != 0 || (stat.st_mode & FilePermissions.S_IFMT) != FilePermissions.S_IFREG)
+        {
             throw new ImageFormatException(path, "no such image file");
+        }
 
         var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         var file = new ImageFile(path, stream, maxEntryBytes);
@@ -52,16 +54,26 @@ internal sealed class ImageFile : IDisposable
     {
         entry = default;
         if (RemainingBytes == 0)
+        {
             return false;
+        }
 
         uint size = ReadWord("entry size");
         if (size > (uint)_maxEntryBytes)
+        {
             throw Malformed($"entry size {size} is above the limit of {_maxEntryBytes} bytes");
+        }
+
         if (size > RemainingBytes)
+        {
             throw Malformed($"truncated: entry size {size}, but only {RemainingBytes} bytes follow");
+        }
 
         if (_entry.Length < size)
+        {
             _entry = new byte[size];
+        }
+
         entry = new ArraySegment<byte>(_entry, 0, (int)size);
         Fill(entry);
         return true;
@@ -72,7 +84,9 @@ internal sealed class ImageFile : IDisposable
         where T : class, IMessage<T>
     {
         if (!TryReadEntry(out ArraySegment<byte> entry))
+        {
             return null;
+        }
 
         try
         {
@@ -96,7 +110,10 @@ internal sealed class ImageFile : IDisposable
     private void ReadMagics(uint magic)
     {
         if (magic != ImageMagic.Inventory)
+        {
             Expect(ImageMagic.Common);
+        }
+
         Expect(magic);
     }
 
@@ -104,13 +121,18 @@ internal sealed class ImageFile : IDisposable
     {
         uint found = ReadWord("magic");
         if (found != magic)
+        {
             throw Malformed($"magic {found:x8} where {magic:x8} was expected");
+        }
     }
 
     private uint ReadWord(string field)
     {
         if (RemainingBytes < sizeof(uint))
+        {
             throw Malformed($"truncated: {RemainingBytes} bytes where {field} was expected");
+        }
+
         Span<byte> word = stackalloc byte[sizeof(uint)];
         Fill(word);
         return BinaryPrimitives.ReadUInt32LittleEndian(word);
@@ -119,7 +141,10 @@ internal sealed class ImageFile : IDisposable
     private void Fill(Span<byte> destination)
     {
         if (_stream.ReadAtLeast(destination, destination.Length, throwOnEndOfStream: false) < destination.Length)
+        {
             throw Malformed("the file became shorter while it was read");
+        }
+
         RemainingBytes -= destination.Length;
     }
 }

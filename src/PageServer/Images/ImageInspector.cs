@@ -25,9 +25,15 @@ public static class ImageInspector
         {
             var own = new MemoryTally();
             foreach (ImageVma vma in process.Vmas)
+            {
                 own.Add(vma);
+            }
+
             foreach (VmaPages pages in images.PagesByVma(process))
+            {
                 own.Add(pages.Run, pages.Vma);
+            }
+
             total.Add(own);
             processes.Add(Summarise(process, own));
         }
@@ -56,7 +62,10 @@ public static class ImageInspector
         {
             at = link.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? link.FullName;
             if (parents.Contains(at))
+            {
                 break;
+            }
+
             parents.Add(at);
         }
 
@@ -80,21 +89,30 @@ public static class ImageInspector
         foreach (string path in Directory.EnumerateFiles(directory, SharedMemoryPrefix + "*.img"))
         {
             if (shared.Count == limits.MaxSharedMemoryImages)
+            {
                 throw new ImageFormatException(directory, $"more shared memory images than the limit of {limits.MaxSharedMemoryImages}");
+            }
+
             if (!uint.TryParse(Path.GetFileNameWithoutExtension(path).AsSpan(SharedMemoryPrefix.Length), CultureInfo.InvariantCulture, out uint id))
+            {
                 continue;
+            }
 
             PagemapImage pagemap = PagemapImage.Read(path, limits);
             pagesInAll += pagemap.PageCount;
             if (pagesInAll > limits.MaxPagesInAll)
+            {
                 throw new ImageFormatException(path, $"more pages in all than the limit of {limits.MaxPagesInAll}");
+            }
 
             ulong pages = 0;
             foreach (PagemapRun run in pagemap.Runs)
             {
                 total.AddShared(run);
                 if ((run.Flags & PagemapFlags.Parent) == 0)
+                {
                     pages += run.Range.PageCount;
+                }
             }
 
             shared.Add(new SharedMemorySummary(id, MemoryTally.Amount(pages)));
@@ -116,7 +134,10 @@ public static class ImageInspector
         foreach (FileInfo file in files)
         {
             if (file.Length > limits.MaxFileBytesInAll - total)
+            {
                 throw new ImageFormatException(directory, $"more bytes in its files than the limit of {limits.MaxFileBytesInAll}");
+            }
+
             total += file.Length;
         }
 

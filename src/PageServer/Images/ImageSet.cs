@@ -25,9 +25,14 @@ internal sealed record ImageSet(string Path, ImageInventory Inventory, uint? Roo
             while (address < run.Range.EndExclusive)
             {
                 while (index < vmas.Count && vmas[index].EndExclusive <= address)
+                {
                     index++;
+                }
+
                 if (index == vmas.Count || vmas[index].Start > address)
+                {
                     throw new ImageFormatException(Path, $"pagemap-{process.Pid}.img: the page at {address:x} lies in no VMA of mm-{process.Pid}.img");
+                }
 
                 ulong end = Math.Min(run.Range.EndExclusive, vmas[index].EndExclusive);
                 yield return new VmaPages(index, vmas[index], run with { Range = PageRange.FromBounds(address, end) });

@@ -16,28 +16,43 @@ internal sealed class MemoryTally
     public void Add(ImageVma vma)
     {
         if (vma.CanBeLazy && !vma.IsGuard)
+        {
             _mappedAnonymous += (vma.EndExclusive - vma.Start) >> PageSize.Shift;
+        }
     }
 
     public void Add(PagemapRun run, ImageVma vma)
     {
         ulong pages = run.Range.PageCount;
         if (vma.CanBeLazy)
+        {
             _dumpedAnonymous += pages;
+        }
+
         if ((run.Flags & PagemapFlags.Parent) != 0)
+        {
             _parent += pages;
+        }
         else if (!run.IsOwed)
+        {
             AddEager(ReasonOf(vma), pages);
+        }
         else
+        {
             AddLazy(pages, inImages: (run.Flags & PagemapFlags.Present) != 0);
+        }
     }
 
     public void AddShared(PagemapRun run)
     {
         if ((run.Flags & PagemapFlags.Parent) != 0)
+        {
             _parent += run.Range.PageCount;
+        }
         else
+        {
             AddEager(EagerReason.Shared, run.Range.PageCount);
+        }
     }
 
     public void Add(MemoryTally other)
@@ -48,7 +63,9 @@ internal sealed class MemoryTally
         _mappedAnonymous += other._mappedAnonymous;
         _dumpedAnonymous += other._dumpedAnonymous;
         foreach ((EagerReason reason, ulong pages) in other._eager)
+        {
             AddEager(reason, pages);
+        }
     }
 
     public MemorySummary Summarise() => new(
@@ -66,7 +83,9 @@ internal sealed class MemoryTally
     {
         _lazy += pages;
         if (inImages)
+        {
             _lazyInImages += pages;
+        }
     }
 
     private void AddEager(EagerReason reason, ulong pages) => _eager[reason] = _eager.GetValueOrDefault(reason) + pages;

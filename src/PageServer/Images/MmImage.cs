@@ -12,7 +12,9 @@ internal static class MmImage
     {
         using ImageFile file = ImageFile.Open(path, ImageMagic.Mm, limits.MaxMmEntryBytes);
         if (!file.TryReadEntry(out ArraySegment<byte> entry))
+        {
             throw file.Malformed($"truncated: no {nameof(MmEntry)}");
+        }
 
         List<ImageVma> vmas = ReadVmas(file, entry, limits);
         vmas.RemoveAll(static vma => vma.IsGuard);
@@ -20,7 +22,9 @@ internal static class MmImage
         for (int i = 1; i < vmas.Count; i++)
         {
             if (vmas[i].Start < vmas[i - 1].EndExclusive)
+            {
                 throw file.Malformed($"the VMA at {vmas[i].Start:x} overlaps the one at {vmas[i - 1].Start:x}");
+            }
         }
 
         return vmas;
@@ -42,7 +46,10 @@ internal static class MmImage
                 }
 
                 if (vmas.Count == limits.MaxVmasPerProcess)
+                {
                     throw file.Malformed($"more VMAs than the limit of {limits.MaxVmasPerProcess}");
+                }
+
                 var vma = new VmaEntry();
                 input.ReadMessage(vma);
                 vmas.Add(Convert(file, vma, limits));
@@ -59,9 +66,15 @@ internal static class MmImage
     private static ImageVma Convert(ImageFile file, VmaEntry vma, ImageLimits limits)
     {
         if (!vma.HasStart || !vma.HasEnd || !vma.HasFlags || !vma.HasStatus)
+        {
             throw file.Malformed($"the VMA at {vma.Start:x} lacks one of start, end, flags, status");
+        }
+
         if (!PageSize.IsAligned(vma.Start) || !PageSize.IsAligned(vma.End) || vma.Start >= vma.End)
+        {
             throw file.Malformed($"the VMA {vma.Start:x}-{vma.End:x} is not a range of whole pages of {PageSize.Bytes} bytes");
+        }
+
         ImageVma converted = new(vma.Start, vma.End, (MapFlags)vma.Flags, (VmaStatus)vma.Status, vma.Madv);
         return !converted.CanBeLazy || vma.End <= limits.MaxAddress ? converted : throw file.Malformed($"the VMA {vma.Start:x}-{vma.End:x} ends above the limit of {limits.MaxAddress:x}");
     }

@@ -44,7 +44,10 @@ internal sealed class OwedMemory
         {
             List<PageRange> owed = OwedTo(images, process, wipedOnFork);
             foreach (PageRange range in owed)
+            {
                 totalPages += range.PageCount;
+            }
+
             ranges.Add(new(process.Pid, owed));
         }
 
@@ -58,18 +61,30 @@ internal sealed class OwedMemory
         foreach ((int vmaIndex, ImageVma vma, PagemapRun run) in images.PagesByVma(process))
         {
             if (!run.IsOwed)
+            {
                 continue;
+            }
+
             if (!vma.CanBeLazy)
+            {
                 throw new ImageFormatException(images.Path, $"pagemap-{process.Pid}.img: lazy pages {run.Range} in a VMA that cannot be lazy");
+            }
 
             if (vma.IsWipedOnFork)
+            {
                 wipedOnFork.Add(new(process.Pid, run.Range));
+            }
 
             // CRIU ends an entry wherever one of its pipes was full.
             if (vmaIndex == lastVma && owed[^1].EndExclusive == run.Range.Start)
+            {
                 owed[^1] = owed[^1] with { PageCount = owed[^1].PageCount + run.Range.PageCount };
+            }
             else
+            {
                 owed.Add(run.Range);
+            }
+
             lastVma = vmaIndex;
         }
 

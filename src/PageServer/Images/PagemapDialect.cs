@@ -11,7 +11,9 @@ internal static class PagemapDialect
     {
         limits ??= ImageLimits.Default;
         if (images.Processes.FirstOrDefault(static process => process.Pagemap.Count > 0) is not { } process)
+        {
             return null;
+        }
 
         using ImageFile file = ImageFile.Open(Path.Join(images.Path, $"pagemap-{process.Pid}.img"), ImageMagic.Pagemap, limits.MaxPagemapEntryBytes);
         _ = file.ReadFirst(ImageParsers.PagemapHead);

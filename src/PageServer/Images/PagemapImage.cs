@@ -20,7 +20,9 @@ internal sealed record PagemapImage(uint PagesId, IReadOnlyList<PagemapRun> Runs
         using ImageFile file = ImageFile.Open(path, ImageMagic.Pagemap, limits.MaxPagemapEntryBytes);
         PagemapHead head = file.ReadFirst(ImageParsers.PagemapHead);
         if (!head.HasPagesId)
+        {
             throw file.Malformed("pages_id is missing");
+        }
 
         MessageParser<PagemapEntry> entries = ImageParsers.ReusingPagemapEntry();
         List<PagemapRun> runs = new((int)Math.Min(file.RemainingBytes / UsualEntryBytes, limits.MaxEntriesPerPagemap));
@@ -29,14 +31,21 @@ internal sealed record PagemapImage(uint PagesId, IReadOnlyList<PagemapRun> Runs
         while (file.ReadMessage(entries) is { } entry)
         {
             if (runs.Count == limits.MaxEntriesPerPagemap)
+            {
                 throw file.Malformed($"more entries than the limit of {limits.MaxEntriesPerPagemap}");
+            }
 
             PagemapRun run = Normalise(file, entry, limits);
             if (run.Range.Start < previousEnd)
+            {
                 throw file.Malformed($"vaddr {run.Range.Start:x} lies before the end of the entry in front of it, {previousEnd:x}");
+            }
+
             totalPages += run.Range.PageCount;
             if (totalPages > limits.MaxPagesPerPagemap)
+            {
                 throw file.Malformed($"{totalPages} pages in all are above the limit of {limits.MaxPagesPerPagemap}");
+            }
 
             previousEnd = run.Range.EndExclusive;
             runs.Add(run);
@@ -48,18 +57,31 @@ internal sealed record PagemapImage(uint PagesId, IReadOnlyList<PagemapRun> Runs
     private static PagemapRun Normalise(ImageFile file, PagemapEntry entry, ImageLimits limits)
     {
         if (!entry.HasVaddr)
+        {
             throw file.Malformed("vaddr is missing");
+        }
+
         if (!PageSize.IsAligned(entry.Vaddr))
+        {
             throw file.Malformed($"vaddr {entry.Vaddr:x} is not a multiple of the page size, {PageSize.Bytes}");
+        }
 
         // CRIU 4.2 writes the count as field 5, and 0 into the old field 2. No count at all must not pass as "nothing is owed here".
         ulong pages = entry.HasNrPages ? entry.NrPages : entry.CompatNrPages;
         if (pages == 0)
+        {
             throw file.Malformed($"nr_pages at vaddr {entry.Vaddr:x} is missing or 0");
+        }
+
         if (pages > limits.MaxPagesPerPagemap)
+        {
             throw file.Malformed($"nr_pages {pages} is above the limit of {limits.MaxPagesPerPagemap}");
+        }
+
         if (PageSize.ToBytes(pages) > ulong.MaxValue - entry.Vaddr)
+        {
             throw file.Malformed($"nr_pages {pages} at vaddr {entry.Vaddr:x} reaches beyond the address space");
+        }
 
         return new PagemapRun(new PageRange(entry.Vaddr, pages), NormaliseFlags(file, entry));
     }
@@ -68,13 +90,20 @@ internal sealed record PagemapImage(uint PagesId, IReadOnlyList<PagemapRun> Runs
     {
         var flags = (PagemapFlags)entry.Flags;
         if (entry.InParent)
+        {
             flags |= PagemapFlags.Parent;
+        }
         else if (!entry.HasFlags)
+        {
             flags = PagemapFlags.Present;
+        }
 
         // A bit with an unknown meaning, or two answers to where the page is, could end in a page that nobody delivers.
         if (flags == PagemapFlags.None || (flags & ~KnownFlags) != 0 || ((flags & PagemapFlags.Parent) != 0 && flags != PagemapFlags.Parent))
+        {
             throw file.Malformed($"flags {(uint)flags:x} at vaddr {entry.Vaddr:x} make no sense");
+        }
+
         return flags;
     }
 }

@@ -23,7 +23,10 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
         while (file.ReadMessage(ImageParsers.Pstree) is { } entry)
         {
             if (processes.Count == limits.MaxProcesses)
+            {
                 throw file.Malformed($"more processes than the limit of {limits.MaxProcesses}");
+            }
+
             processes.Add(ReadProcess(file, entry));
         }
 
@@ -34,15 +37,22 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
     {
         var pid = new ImagePid(CheckedPid(file, "pid", entry.Pid));
         if (pid.Value == 0)
+        {
             throw file.Malformed("pid is missing or 0");
+        }
+
         ImagePid? parent = CheckParent(file, pid, entry);
         if (!_seen.Add(pid))
+        {
             throw file.Malformed($"pid {pid} is listed twice");
+        }
 
         (ImageTaskState state, string command) = ReadCore(pid);
         bool live = state != ImageTaskState.Zombie;
         if (live && (entry.Threads.Count < 1 || entry.Threads.Count > limits.MaxThreadsPerProcess))
+        {
             throw file.Malformed($"pid {pid} has {entry.Threads.Count} threads, not between 1 and the limit of {limits.MaxThreadsPerProcess}");
+        }
 
         PagemapImage? pagemap = live ? ReadPagemap(pid) : null;
         return new ImageProcess
@@ -72,11 +82,16 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
     private ImagePid? CheckParent(ImageFile file, ImagePid pid, PstreeEntry entry)
     {
         if (_seen.Count == 0)
+        {
             return entry.Ppid == 0 ? null : throw file.Malformed($"the first process, pid {pid}, has a parent, ppid {entry.Ppid}");
+        }
 
         var parent = new ImagePid(CheckedPid(file, "ppid", entry.Ppid));
         if (!_seen.Contains(parent))
+        {
             throw file.Malformed($"ppid {parent} of pid {pid} is not a process listed before it");
+        }
+
         return parent;
     }
 
@@ -88,7 +103,9 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
         using ImageFile file = ImageFile.Open(Path.Join(directory, $"core-{pid}.img"), ImageMagic.Core, limits.MaxCoreEntryBytes);
         TaskCoreEntry task = file.ReadFirst(ImageParsers.Core).Tc ?? throw file.Malformed("tc is missing");
         if (task.Comm.Length > limits.MaxCommandBytes)
+        {
             throw file.Malformed($"comm has {task.Comm.Length} bytes, more than the limit of {limits.MaxCommandBytes}");
+        }
 
         ImageTaskState state = task.TaskState switch
         {
@@ -105,6 +122,8 @@ internal sealed class ProcessTreeReader(string directory, ImageLimits limits)
         string.Create(text.Length, text, static (result, source) =>
         {
             for (int i = 0; i < result.Length; i++)
+            {
                 result[i] = char.IsControl(source[i]) ? '?' : source[i];
+            }
         });
 }

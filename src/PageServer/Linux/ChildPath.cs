@@ -27,7 +27,10 @@ internal static class ChildPath
     {
         Dictionary<string, string> environment = [];
         foreach (DictionaryEntry entry in System.Environment.GetEnvironmentVariables())
+        {
             environment[(string)entry.Key] = (string?)entry.Value ?? "";
+        }
+
         environment["PATH"] = searchPath ?? Value;
         return environment;
     }

@@ -97,7 +97,10 @@ internal sealed class ChildProcess
         lock (_gate)
         {
             if (HasExited || Libc.pidfd_send_signal(_pidfd, (int)signal) == 0)
+            {
                 return;
+            }
+
             Errno errno = LinuxException.LastErrno;
             if (errno != Errno.ESRCH) // ESRCH: ended, not yet reaped
                 throw new LinuxException($"pidfd_send_signal {signal} to child {Pid}", errno);

@@ -26,7 +26,9 @@ internal static unsafe class ChildReaper
         *(uint*)request = Libc.EPOLLIN | Libc.EPOLLET;
         *(long*)(request + DataOffset) = key;
         if (Libc.epoll_ctl(EpollFd, Libc.EPOLL_CTL_ADD, pidfd, request) == 0)
+        {
             return;
+        }
 
         LinuxException failure = LinuxException.Last($"epoll_ctl for child {child.Pid}");
         Children.TryRemove(key, out _);
@@ -38,7 +40,10 @@ internal static unsafe class ChildReaper
     internal static ExitStatus KillAndReap(int pid)
     {
         if (Wait(Libc.P_PID, pid, Libc.WEXITED | Libc.WNOHANG) is ExitStatus ended)
+        {
             return ended;
+        }
+
         _ = Libc.kill(pid, (int)Signal.SIGKILL);
         return Wait(Libc.P_PID, pid, Libc.WEXITED) ?? throw new InvalidOperationException($"A blocking waitid of child {pid} found nothing.");
     }
@@ -47,7 +52,10 @@ internal static unsafe class ChildReaper
     {
         int epoll = Libc.epoll_create1(Libc.O_CLOEXEC);
         if (epoll < 0)
+        {
             throw LinuxException.Last("epoll_create1 for children");
+        }
+
         new Thread(() => Run(epoll)) { Name = "postcopy-reaper", IsBackground = true }.Start();
         return epoll;
     }
@@ -59,9 +67,14 @@ internal static unsafe class ChildReaper
         {
             int count = Libc.epoll_wait(epoll, events, EventsPerWait, -1);
             if (count < 0 && LinuxException.LastErrno != Errno.EINTR)
+            {
                 throw LinuxException.Last("epoll_wait for children");
+            }
+
             for (int i = 0; i < count; i++)
+            {
                 Reap(*(long*)(events + (i * EventBytes) + DataOffset));
+            }
         }
     }
 
@@ -73,7 +86,10 @@ internal static unsafe class ChildReaper
         try
         {
             if (Wait(Libc.P_PIDFD, pidfd, Libc.WEXITED | Libc.WNOHANG) is not ExitStatus status)
+            {
                 return;
+            }
+
             Forget(key, pidfd);
             child.Ended(status);
         }
@@ -97,10 +113,15 @@ internal static unsafe class ChildReaper
         while (Libc.waitid(idType, id, &info, options | Libc.__WALL) != 0)
         {
             if (LinuxException.LastErrno is Errno errno and not Errno.EINTR)
+            {
                 throw new LinuxException($"waitid of child {id}", errno);
+            }
         }
         if (info.si_pid == 0)
+        {
             return null;
+        }
+
         return info.si_code == Libc.CLD_EXITED ? new ExitStatus(info.si_status, 0) : new ExitStatus(0, (Signal)info.si_status);
     }
 }

@@ -19,7 +19,10 @@ internal static unsafe class SpawnRequest
         {
             PlaceDescriptors(actions, path, descriptors, highest, moved);
             if (workingDirectory is not null)
+            {
                 Check(Libc.posix_spawn_file_actions_addchdir_np(actions, workingDirectory), path);
+            }
+
             SetAttributes(attributes, path, newSession);
             using NativeStrings arguments = new(argv);
             using NativeStrings environment = new(envp);
@@ -31,7 +34,9 @@ internal static unsafe class SpawnRequest
             _ = Libc.posix_spawn_file_actions_destroy(actions);
             _ = Libc.posix_spawnattr_destroy(attributes);
             foreach (int fd in moved)
+            {
                 _ = Libc.close(fd);
+            }
         }
     }
 
@@ -45,13 +50,19 @@ internal static unsafe class SpawnRequest
         foreach (ChildDescriptor descriptor in descriptors)
         {
             if (!taken.Add(descriptor.ChildFd))
+            {
                 throw new ArgumentException($"Descriptor {descriptor.ChildFd} of the child was named twice.", nameof(descriptors));
+            }
+
             int source = descriptor.OurFd;
             if (source <= highest)
             {
                 source = Libc.fcntl(descriptor.OurFd, Libc.F_DUPFD_CLOEXEC, highest + 1);
                 if (source < 0)
+                {
                     throw LinuxException.Last($"fcntl F_DUPFD_CLOEXEC of descriptor {descriptor.OurFd} for {path}");
+                }
+
                 moved.Add(source);
             }
             Check(Libc.posix_spawn_file_actions_adddup2(actions, source, descriptor.ChildFd), path);
@@ -60,7 +71,10 @@ internal static unsafe class SpawnRequest
         for (int fd = 0; fd <= highest; fd++)
         {
             if (taken.Contains(fd))
+            {
                 continue;
+            }
+
             Check(fd <= StandardError
                 ? Libc.posix_spawn_file_actions_addopen(actions, fd, "/dev/null", Libc.O_RDWR, 0)
                 : Libc.posix_spawn_file_actions_addclose(actions, fd), path);
@@ -83,6 +97,8 @@ internal static unsafe class SpawnRequest
     private static void Check(Errno errno, string path)
     {
         if (errno != Errno.None)
+        {
             throw new LinuxException($"posix_spawn of {path}", errno);
+        }
     }
 }

@@ -99,7 +99,10 @@ public sealed record MigrationOptions
     /// <summary>Where sessions keep their state, on tmpfs. Defaults to <c>/run/postcopy</c>.</summary>
     public string StateDirectory { get; init; } = Defaults.StateDirectory;
 
-    /// <summary>How long each step before the hand-off may take before the migration rolls back: more than 0, at most a day. Defaults to two minutes.</summary>
+    /// <summary>
+    /// How long each step before the hand-off may take before the migration rolls back, more than 0 and at most a day: the destination's checks, CRIU's dump, the restore there, its question. The
+    /// destination's agent waits at least as long, up to a day. Defaults to two minutes.
+    /// </summary>
     public TimeSpan StepDeadline { get; init; } = TimeSpan.FromMinutes(2);
 
     /// <exception cref="ArgumentException">Neither a container nor a process is named, or both are.</exception>

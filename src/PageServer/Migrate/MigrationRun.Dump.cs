@@ -33,7 +33,7 @@ internal sealed partial class MigrationRun
                     $"child has called exec or ended, and CRIU stops the child. {char.ToUpperInvariant(subject[0])}{subject[1..]} was let go each time; try again when it starts fewer programs (logs kept in {_criu.KeptLogs})");
             }
 
-            Log.CannotStopTasks(_logger, _session.Name, subject, limits[i]!.Value.TotalSeconds);
+            MigrateLog.CannotStopTasks(_logger, _session.Name, subject, limits[i]!.Value.TotalSeconds);
             _criu.EmptyForAnotherDump();
         }
     }
@@ -94,11 +94,11 @@ internal sealed partial class MigrationRun
     }
 
     /// <summary>CRIU's next step; null when CRIU has ended.</summary>
-    private Task<CriuStep?> NextStepAsync(CancellationToken cancellation) => WithDeadlineAsync<CriuStep?>("CRIU's dump", _options.StepDeadline, async token =>
+    private async Task<CriuStep?> NextStepAsync(CancellationToken cancellation)
     {
-        using CancellationTokenSource reading = CancellationTokenSource.CreateLinkedTokenSource(token);
+        using CancellationTokenSource reading = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task<CriuStep> step = _criu!.Hook.NextStepAsync(reading.Token).AsTask();
-        await Task.WhenAny(step, _checkpointEnded!).WaitAsync(token).ConfigureAwait(false);
+        await Task.WhenAny(step, _checkpointEnded!).WaitAsync(cancellation).ConfigureAwait(false);
         if (step.IsCompleted)
         {
             return await step.ConfigureAwait(false);
@@ -107,5 +107,5 @@ internal sealed partial class MigrationRun
         // What was not read is not to be missed by who reads next.
         await reading.CancelAsync().ConfigureAwait(false);
         return null;
-    }, cancellation);
+    }
 }

@@ -28,7 +28,7 @@ internal sealed partial class MigrationRun
     private async Task AdvanceAsync(SourceInput input)
     {
         (SourceState next, SourceActions actions) = SourceHandOff.On(_state, input);
-        Log.Advanced(_logger, _session.Name, _state, input, next, actions);
+        MigrateLog.Advanced(_logger, _session.Name, _state, input, next, actions);
         _state = next;
         TellStatus();
         if (await PerformAsync(actions).ConfigureAwait(false) is { } follows)
@@ -135,7 +135,7 @@ internal sealed partial class MigrationRun
         }
 
         // Who wants to leave hears why nothing happens, before somebody kills this process.
-        using CancellationTokenRegistration wish = _state == SourceState.HandedOff ? leave.Register(() => Log.TooLateToCancel(_logger, _session.Name)) : default;
+        using CancellationTokenRegistration wish = _state == SourceState.HandedOff ? leave.Register(() => MigrateLog.TooLateToCancel(_logger, _session.Name)) : default;
         while (_state == SourceState.HandedOff)
         {
             try
@@ -167,7 +167,7 @@ internal sealed partial class MigrationRun
         _progress.Stall(reason);
         string owed = _state == SourceState.HandedOff ? $"{_progress.PagesRemaining} pages are still owed to the destination" : "the frozen copy could not be removed";
         _errors.Add($"{reason}; {owed}. The frozen copy stays here; do not thaw it: " +
-            $"the container may be running on {_options.Destination}. To go on: postcopy migrate --resume {_session.Name}");
+            $"the container may be running on {_options.Destination}. To go on: postcopy migrate --resume {_session.Name}{InStateDirectory}");
         _keepFiles = true;
         return MigrationOutcome.HandedOff;
     }
@@ -278,7 +278,7 @@ internal sealed partial class MigrationRun
         {
             _keepFiles = true;
             string reason = e is OperationCanceledException ? $"not within {CleanUpDeadline.TotalSeconds} s" : e.Message;
-            _errors.Add($"CRIU has not let the container go ({reason}): its log is {_criu.DumpLog}. Killing criu lets the container run on here; postcopy abort {_session.Name} then puts the rest away");
+            _errors.Add($"CRIU has not let the container go ({reason}): its log is {_criu.DumpLog}. Killing criu lets the container run on here; postcopy abort {_session.Name}{InStateDirectory} then puts the rest away");
             return;
         }
 
@@ -289,7 +289,7 @@ internal sealed partial class MigrationRun
         catch (IOException e)
         {
             _keepFiles = true;
-            _errors.Add($"the container runs on, but what was made around it is left: {e.Message}. postcopy abort {_session.Name} puts it away");
+            _errors.Add($"the container runs on, but what was made around it is left: {e.Message}. postcopy abort {_session.Name}{InStateDirectory} puts it away");
         }
     }
 

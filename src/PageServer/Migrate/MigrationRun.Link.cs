@@ -44,7 +44,7 @@ internal sealed partial class MigrationRun
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Log.EpochNotRecorded(_logger, _session.Name, _epoch, e.Message);
+            MigrateLog.EpochNotRecorded(_logger, _session.Name, _epoch, e.Message);
         }
     }
 
@@ -117,7 +117,7 @@ internal sealed partial class MigrationRun
             }
             catch (Exception e) when (e is IOException or SocketException)
             {
-                Log.NotReconnected(_logger, _session.Name, _epoch, e.Message);
+                MigrateLog.NotReconnected(_logger, _session.Name, _epoch, e.Message);
                 _progress.Stall($"{reason}; last try: {e.Message}");
             }
         }
@@ -139,7 +139,7 @@ internal sealed partial class MigrationRun
         _plan = new PushPlan(unsent, PrefetchPolicies.Create(_options.Policy));
         _server = new PageServerSession(_source!, _plan, _options.Verify);
         _progress.PagesRemaining = unsent.Remaining;
-        Log.Reconnected(_logger, _session.Name, _epoch, unsent.Remaining);
+        MigrateLog.Reconnected(_logger, _session.Name, _epoch, unsent.Remaining);
         await PerformAsync(SourceHandOff.Repeat(_state)).ConfigureAwait(false);
         _lanes!.StartDemand(_server);
         _lanes.StartPush(_server);

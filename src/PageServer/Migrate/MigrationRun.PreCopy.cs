@@ -12,7 +12,9 @@ internal sealed partial class MigrationRun
     private Task _validated = Task.CompletedTask;
     private ulong _stagedPages;
     private ulong _bytesBefore;
-    private bool _preCopyPossible;
+
+    /// <summary>Its writes were watched and its memory travelled: what fails from there on is no refusal.</summary>
+    private bool _copiedBefore;
 
     /// <summary>The container runs meanwhile. Whatever fails here, nothing has happened to it.</summary>
     private async Task PreCopyAsync(int initPid, CancellationToken cancellation)
@@ -50,26 +52,15 @@ internal sealed partial class MigrationRun
             _options.MaxRounds,
             _options.MaxPreCopy,
             _options.MaxPreCopyRate);
-        PreCopyRun run = new(initPid, settings, _lanes!.Push, _options.Verify);
-        try
-        {
-            _preCopyPossible = run.Copy(new Watcher(_progress), cancellation);
-        }
-        catch
-        {
-            run.Dispose();
-            throw;
-        }
-
-        if (!_preCopyPossible)
+        PreCopyRun run = _preCopy = new(initPid, settings, _lanes!.Push, _options.Verify);
+        _copiedBefore = true;
+        if (!run.Copy(new Watcher(_progress), cancellation))
         {
             SayNoPreCopy(string.Join("; ", run.Notes));
+            _preCopy = null;
             run.Dispose();
             PreCopyRun.Skip(_lanes.Push);
-            return;
         }
-
-        _preCopy = run;
     }
 
     /// <summary>A session before this one may have died while it watched the container's writes. Where that left something, CRIU would refuse the dump.</summary>
@@ -187,7 +178,7 @@ internal sealed partial class MigrationRun
     private PreCopyReport? PreCopyReport() => !_options.PreCopy ? null : new PreCopyReport
     {
         Rounds = [.. (_preCopy?.Rounds ?? []).Select(static round => new PreCopyRound { Pages = round.Pages, Hot = round.HotPages, Ms = Math.Round(round.Time.TotalMilliseconds, 1) })],
-        Ended = _preCopy?.Ended ?? StopReason.NotPossible,
+        Ended = _preCopy is null ? StopReason.NotPossible : _preCopy.Ended ?? StopReason.BrokenOff,
         LeftOut = _preCopy?.Notes ?? [],
         BytesBefore = _bytesBefore,
         BytesAfter = BytesOnWire - _bytesBefore,

@@ -7,6 +7,9 @@ internal sealed partial class MigrationRun
 {
     private readonly StatusWriter _status;
 
+    /// <summary>Behind the commands that messages name.</summary>
+    private string InStateDirectory => SuggestedCommand.In(_options.StateDirectory);
+
     private void TellStatus(string waitsFor = "")
     {
         if (_criu is null)

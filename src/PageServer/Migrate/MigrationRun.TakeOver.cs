@@ -57,7 +57,7 @@ internal sealed partial class MigrationRun
             if (!destinationIsDead)
             {
                 throw new MigrationException(
-                    $"{_engine.Subject} was handed off to {_options.Destination} and may be running there. Go on with: postcopy migrate --resume {_session.Name}. " +
+                    $"{_engine.Subject} was handed off to {_options.Destination} and may be running there. Go on with: postcopy migrate --resume {_session.Name}{InStateDirectory}. " +
                     "Only if that host is lost for good: postcopy abort --destination-is-dead, which lets the container run here as it was at the freeze, " +
                     "and loses all that it did since");
             }
@@ -103,8 +103,8 @@ internal sealed partial class MigrationRun
             if (handedOff || record.Checkpoint.Exists || CriuHook.CriuIn(directory) is { Exists: true })
             {
                 throw new MigrationException(handedOff
-                    ? $"{_engine.Subject} was handed off in session {session}, which has not ended: postcopy migrate --resume {session}"
-                    : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}");
+                    ? $"{_engine.Subject} was handed off in session {session}, which has not ended: postcopy migrate --resume {session}{InStateDirectory}"
+                    : $"an earlier attempt (session {session}) is still being rolled back; if it does not end: postcopy abort {session}{InStateDirectory}");
             }
 
             MountedTree.Delete(directory);
@@ -203,7 +203,7 @@ internal sealed partial class MigrationRun
                 $"whether the destination is dead cannot be said: {e.Message}. Nothing was changed: mend that, so that its agent at {_options.Destination} can be asked, or see that nothing answers there");
         }
 
-        throw new MigrationException($"the destination is not dead: its agent at {_options.Destination} answers and has the session. Go on with: postcopy migrate --resume {_session.Name}");
+        throw new MigrationException($"the destination is not dead: its agent at {_options.Destination} answers and has the session. Go on with: postcopy migrate --resume {_session.Name}{InStateDirectory}");
     }
 
     /// <summary>

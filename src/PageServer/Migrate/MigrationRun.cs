@@ -69,8 +69,8 @@ internal sealed partial class MigrationRun : IDisposable
             _ => throw new ArgumentException("either a container or a process is moved", nameof(options)),
         };
         _logger = logger;
-        _status = new StatusWriter(reason => Log.NoStatus(_logger, _session.Name, reason));
-        _progress = new ProgressReporter(progress, () => BytesOnWire, e => Log.NoProgress(_logger, _session.Name, Explain(e)));
+        _status = new StatusWriter(reason => MigrateLog.NoStatus(_logger, _session.Name, reason));
+        _progress = new ProgressReporter(progress, () => BytesOnWire, e => MigrateLog.NoProgress(_logger, _session.Name, Explain(e)));
     }
 
     internal async Task<MigrationReport> RunAsync(CancellationToken cancellation)
@@ -83,9 +83,10 @@ internal sealed partial class MigrationRun : IDisposable
         }
         catch (Exception e)
         {
-            // Nothing was touched yet.
-            _errors.Add(Explain(e));
-            return Report(e is OperationCanceledException ? MigrationOutcome.RolledBack : MigrationOutcome.Refused);
+            // Nothing was frozen yet.
+            _bytesBefore = BytesOnWire;
+            _errors.Add(_copiedBefore ? $"while memory was copied before the freeze: {Explain(e)}" : Explain(e));
+            return Report(_copiedBefore || e is OperationCanceledException ? MigrationOutcome.RolledBack : MigrationOutcome.Refused);
         }
 
         try
@@ -131,7 +132,7 @@ internal sealed partial class MigrationRun : IDisposable
 
     private MigrationOutcome LeaveForLater(Exception e)
     {
-        _errors.Add($"{Explain(e)}. What there is of the session is kept: see postcopy status; to go on with it: postcopy migrate --resume {_session.Name}");
+        _errors.Add($"{Explain(e)}. What there is of the session is kept: see postcopy status{InStateDirectory}; to go on with it: postcopy migrate --resume {_session.Name}{InStateDirectory}");
         return KeepUnsettled();
     }
 
@@ -172,7 +173,7 @@ internal sealed partial class MigrationRun : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Log.LeftBehind(_logger, _session.Name, e.Message);
+            MigrateLog.LeftBehind(_logger, _session.Name, e.Message);
         }
     }
 
@@ -192,10 +193,10 @@ internal sealed partial class MigrationRun : IDisposable
 
         ProcessIdentity init = ProcessIdentity.Of(target.InitPid);
         _subjectLock = SubjectLock.TryTake(_options.StateDirectory, init)
-            ?? throw new MigrationException($"{_engine.Subject} is being moved already: see postcopy status");
+            ?? throw new MigrationException($"{_engine.Subject} is being moved already: see postcopy status{InStateDirectory}");
         if (ArrivingMemory.FirstIn(target.InitPid) is { } arriving)
         {
-            throw new MigrationException($"memory of {_engine.Subject} (pid {arriving}) is still arriving from where it was before: wait until postcopy status shows no session of it here");
+            throw new MigrationException($"memory of {_engine.Subject} (pid {arriving}) is still arriving from where it was before: wait until postcopy status{InStateDirectory} shows no session of it here");
         }
 
         CloseDeadAttempts(init);
@@ -213,7 +214,7 @@ internal sealed partial class MigrationRun : IDisposable
         RefuseWhatCannotBeSwappedIn(target.InitPid);
         if (_memory.OnceMoved > _memory.Here + Math.Max(_memory.Here / 10, NotableGrowthBytes))
         {
-            Log.MemoryGrows(_logger, _session.Name, _engine.Subject, _memory.Here >> 20, _memory.OnceMoved >> 20);
+            MigrateLog.MemoryGrows(_logger, _session.Name, _engine.Subject, _memory.Here >> 20, _memory.OnceMoved >> 20);
         }
 
         _control!.Send(FrameKind.Prepare, new Prepare
@@ -233,6 +234,7 @@ internal sealed partial class MigrationRun : IDisposable
             UserNamespace = !ProcessNamespace.IsOurs(target.InitPid, "user"),
             PreCopy = _options.PreCopy,
             SystemdCgroup = target.SystemdCgroup,
+            StepDeadlineMs = (ulong)_options.StepDeadline.TotalMilliseconds,
             ProcessTree = _options.ProcessId is null ? null : new Control.Messages.ProcessTree { Pids = { target.Pids } },
         });
         Prepared prepared = (await AwaitKindAsync("the destination's checks", FrameKind.Prepared, _options.StepDeadline, cancellation).ConfigureAwait(false)).As<Prepared>();
@@ -301,7 +303,7 @@ internal sealed partial class MigrationRun : IDisposable
     private async Task DumpAsync(CancellationToken cancellation)
     {
         _progress.Enter(MigrationPhase.Dumping);
-        CriuStep step = await HoldTasksAsync(cancellation).ConfigureAwait(false);
+        CriuStep step = await WithDeadlineAsync("CRIU's dump", _options.StepDeadline, HoldTasksAsync, cancellation).ConfigureAwait(false);
         _times.DumpedUs = step.AtUs;
         await AdvanceAsync(SourceInput.Dumped).ConfigureAwait(false);
 
@@ -324,7 +326,7 @@ internal sealed partial class MigrationRun : IDisposable
         ImageSet images = ImageDirectory.Open(_criu!.ImageDirectory);
         if (StackPointerPages.MakeLazy(images) is > 0 and var pages)
         {
-            Log.WasKeptBack(_logger, _session.Name, PageSize.ToBytes(pages) >> 20, _engine.Subject);
+            MigrateLog.WasKeptBack(_logger, _session.Name, PageSize.ToBytes(pages) >> 20, _engine.Subject);
             images = ImageDirectory.Open(_criu.ImageDirectory);
         }
 

@@ -23,4 +23,7 @@ public enum StopReason
 
     /// <summary>The destination has no more room to keep pages until the freeze.</summary>
     StagingFull,
+
+    /// <summary>It was cancelled, or something failed.</summary>
+    BrokenOff,
 }

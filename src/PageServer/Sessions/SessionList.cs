@@ -55,13 +55,14 @@ public static class SessionList
     private static SessionStatus WithoutProcess(string directory, SessionStatus status)
     {
         string? decision = new WriteOnceRecord(Path.Combine(directory, HandOffWords.DecisionName)).Read();
+        string here = SuggestedCommand.In(Path.GetDirectoryName(directory)!);
         bool returned = new WriteOnceRecord(Path.Combine(directory, HandOffWords.ReturnedName)).Read() is not null;
         string waitsFor = (status.Role, decision, returned) switch
         {
-            (SessionRole.PageServer, HandOffWords.HandedOff, _) => $"a process to serve its pages: postcopy page-server --resume {status.Session} --port PORT",
-            (SessionRole.PageServer, _, _) => $"nothing; {status.Container} runs here",
-            (SessionRole.Source, HandOffWords.HandedOff, false) => $"a process to serve its pages: postcopy migrate --resume {status.Session}",
-            (SessionRole.Source, _, _) => $"nothing; the container runs here. To put away what is left of the attempt: postcopy abort {status.Session}",
+            (SessionRole.PageServer, HandOffWords.HandedOff, _) => $"a process to serve its pages: postcopy page-server --resume {status.Session} --port PORT{here}",
+            (SessionRole.PageServer, _, _) => $"nothing; it runs here. To put away what is left: postcopy page-server --resume {status.Session} --port 0{here}",
+            (SessionRole.Source, HandOffWords.HandedOff, false) => $"a process to serve its pages: postcopy migrate --resume {status.Session}{here}",
+            (SessionRole.Source, _, _) => $"nothing; the container runs here. To put away what is left of the attempt: postcopy abort {status.Session}{here}",
             _ => "an agent on this host: start it with the same --state-dir",
         };
         return status with { Pid = 0, WaitsFor = waitsFor, State = returned ? SessionState.Returned : status.State };

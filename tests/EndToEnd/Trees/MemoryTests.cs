@@ -70,7 +70,7 @@ public sealed class MemoryTests
         await lab["a"].UnlimitRateAsync();
 
         await migration.Process.WaitForOutputAsync(static command => command.Error.Contains("has no memory for pages", StringComparison.Ordinal), Patience);
-        await Condition.WaitAsync(() => agent.Process.Error.Contains("No memory for pages", StringComparison.Ordinal), Patience, "the agent to say it");
+        await Condition.WaitAsync(() => agent.Process.Error.Contains("no memory for pages", StringComparison.Ordinal), Patience, "the agent to say it");
         Assert.Contains("memory cgroup is full", await lab["b"].RunAsync(Repository.PostCopy, "status"), StringComparison.Ordinal);
         Assert.False(migration.Process.HasExited);
 

@@ -3,7 +3,7 @@ using PostCopy.HandOff;
 
 namespace PostCopy.Migrate;
 
-internal static partial class Log
+internal static partial class MigrateLog
 {
     [LoggerMessage(1100, LogLevel.Debug, "session {Session}: {From} + {Input} -> {To}, {Actions}")]
     internal static partial void Advanced(ILogger logger, string session, SourceState from, SourceInput input, SourceState to, SourceActions actions);

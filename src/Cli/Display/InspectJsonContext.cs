@@ -1,8 +1,7 @@
 using System.Text.Json.Serialization;
-using PostCopy.Display;
 using PostCopy.Images;
 
-namespace PostCopy.Commands;
+namespace PostCopy.Display;
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,

@@ -1,7 +1,7 @@
 using System.Globalization;
 using PostCopy.Images;
 
-namespace PostCopy.Commands;
+namespace PostCopy.Display;
 
 /// <summary>Lays out an <see cref="ImageSummary"/> for a person: the process tree with its memory, why memory is eager, and the files.</summary>
 internal sealed class InspectReport(TextWriter output)
@@ -25,7 +25,10 @@ internal sealed class InspectReport(TextWriter output)
         output.WriteLine($"  format {summary.ImageVersion}, run id {summary.CriuRunId ?? "not recorded"}");
         output.WriteLine($"  network: {network}, locked with {NameOf(summary.NetworkLock)}");
         foreach (string parent in summary.ParentDirectories)
+        {
             output.WriteLine($"  parent images: {parent}");
+        }
+
         output.WriteLine();
     }
 
@@ -37,7 +40,10 @@ internal sealed class InspectReport(TextWriter output)
         // A stack instead of recursion: images may describe a chain of thousands of processes.
         var pending = new Stack<(ProcessSummary Process, string Lead, string Below)>();
         foreach (ProcessSummary root in children[null])
+        {
             pending.Push((root, "", ""));
+        }
+
         while (pending.TryPop(out (ProcessSummary Process, string Lead, string Below) next))
         {
             WriteProcess(next.Process, next.Lead);
@@ -68,11 +74,16 @@ internal sealed class InspectReport(TextWriter output)
     private void WriteEager(MemorySummary memory)
     {
         if (memory.EagerByReason.Count == 0)
+        {
             return;
+        }
 
         output.WriteLine($"{"WHY MEMORY IS EAGER",-NameWidth} {"PAGES",16} {"SIZE",11}  BECAUSE");
         foreach (EagerMemory part in memory.EagerByReason)
+        {
             output.WriteLine($"{NameOf(part.Reason),-NameWidth} {part.Amount.Pages,16} {Size(part.Amount.Bytes),11}  {WhyOf(part.Reason)}".TrimEnd());
+        }
+
         output.WriteLine();
     }
 
@@ -81,12 +92,20 @@ internal sealed class InspectReport(TextWriter output)
         MemorySummary memory = summary.Memory;
         output.WriteLine($"Travels lazily, after the restore: {Size(memory.Lazy.Bytes)} ({memory.Lazy.Pages} pages)");
         if (memory.LazyInImages.Pages > 0)
+        {
             output.WriteLine($"  of which in these images as well: {Size(memory.LazyInImages.Bytes)} (not a lazy dump)");
+        }
+
         if (memory.Parent.Pages > 0)
+        {
             output.WriteLine($"Travelled before, as parent images: {Size(memory.Parent.Bytes)} ({memory.Parent.Pages} pages), restored before the start");
+        }
+
         output.WriteLine($"Travels during the freeze:         {Size(summary.Downtime.ImageBytes)} in {summary.Downtime.FileCount} files, the largest:");
         foreach (ImageFileSize file in summary.Downtime.LargestFiles)
+        {
             output.WriteLine($"  {file.Name,-32} {Size(file.Bytes),11}");
+        }
     }
 
     private static string NameOf(ImageTaskState state) => state switch
@@ -127,18 +146,5 @@ internal sealed class InspectReport(TextWriter output)
         _ => "",
     };
 
-    private static string Size(long bytes)
-    {
-        if (bytes == 0)
-            return Nothing;
-        if (bytes < 1024)
-            return string.Create(CultureInfo.InvariantCulture, $"{bytes} B");
-
-        string[] units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-        double value = bytes / 1024.0;
-        int unit = 0;
-        for (; value >= 1024 && unit < units.Length - 1; unit++)
-            value /= 1024;
-        return string.Create(CultureInfo.InvariantCulture, $"{value:0.#} {units[unit]}");
-    }
+    private static string Size(long bytes) => bytes == 0 ? Nothing : Quantity.Bytes((ulong)bytes);
 }
