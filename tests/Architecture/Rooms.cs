@@ -42,7 +42,7 @@ internal static class Rooms
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
         new("LazyRestore", "Faults", ["Userfault", "Linux", "Memory"]),
         new("LazyRestore", "Staging", ["Faults", "Transport", "Wire", "Linux", "Memory"]),
-        new("LazyRestore", "Keeper", ["Userfault", "Faults", "Linux", "Memory"]),
+        new("LazyRestore", "Keeper", ["Userfault", "Faults", "HandOff", "Linux", "Memory"]),
         new(
             "LazyRestore",
             "Restore",

@@ -16,7 +16,7 @@ namespace PostCopy.Agent;
 internal sealed partial class AgentSession
 {
     internal const string DestinationSuffix = "-destination";
-    private const string MayRunWord = "may-run";
+    private const string MayRunWord = KeeperProtocol.MayRunWord;
     private const string NeverRanWord = "never-ran";
     private const string CompleteWord = "complete";
 

@@ -18,8 +18,17 @@ internal static class KeeperProtocol
     /// <summary>The journal of events in the session's directory.</summary>
     internal const string JournalName = "journal";
 
+    /// <summary>The record in the session's directory by which the restored tasks may run, and its word for that.</summary>
+    internal const string DecisionName = "decision";
+
+    /// <inheritdoc cref="DecisionName"/>
+    internal const string MayRunWord = "may-run";
+
     /// <summary>A userfaultfd to hold, with its number; and back to an agent that takes over.</summary>
     internal const byte Hold = (byte)'h';
+
+    /// <summary>An address space is gone: let go of the userfaultfd with this number. A keeper that does not know the word holds on to it, which costs memory and nothing else.</summary>
+    internal const byte Drop = (byte)'d';
 
     /// <summary>CRIU's connection to <c>lazy-pages.socket</c>, to hold and nothing else: CRIU takes its end for a failed restore, and kills what it restored.</summary>
     internal const byte Connection = (byte)'s';

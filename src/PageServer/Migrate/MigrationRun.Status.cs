@@ -1,3 +1,4 @@
+using PostCopy.Memory;
 using PostCopy.Sessions;
 
 namespace PostCopy.Migrate;
@@ -10,6 +11,14 @@ internal sealed partial class MigrationRun
     private SessionStatus? _status;
     private long _statusAt;
     private bool _statusFailed;
+
+    /// <summary>A lane's thread has met it; whatever else is owed goes on.</summary>
+    private void TellUnreadable(ImagePid pid, ulong address)
+    {
+        int here = _tasksByPid.GetValueOrDefault(pid);
+        Log.Unreadable(_logger, _session.Name, address, pid, here);
+        _errors.Add($"page {address:x} of process {pid} (pid {here} here) cannot be read although the process lives: it stays owed, and whoever touches it on {_options.Destination} waits");
+    }
 
     /// <summary>Writes it when something changed, and progress once a second.</summary>
     private void TellStatus(string waitsFor = "")

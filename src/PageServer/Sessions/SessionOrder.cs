@@ -36,6 +36,9 @@ public static class SessionOrders
             _ => null,
         };
 
+    /// <summary>The order could not be carried out, and must not stand in the way of the next.</summary>
+    internal static void TakeBackLoss(string directory) => File.Delete(PathOf(directory, isForget: false));
+
     /// <summary>Whether the session is to be put away.</summary>
     internal static bool IsForgotten(string directory) => new FileInfo(PathOf(directory, isForget: true)).LinkTarget is not null;
 
