@@ -9,4 +9,8 @@ internal sealed class NoKeeper : IUserfaultfdKeeper
     public void Keep(int id, Userfaultfd uffd)
     {
     }
+
+    public void Drop(int id)
+    {
+    }
 }

@@ -45,7 +45,7 @@ internal static class Rooms
         new("LazyRestore", "Userfault", ["Linux", "Memory"]),
         new("LazyRestore", "Faults", ["Userfault", "Linux", "Memory"]),
         new("LazyRestore", "Staging", ["Faults", "Transport", "Wire", "Linux", "Memory"]),
-        new("LazyRestore", "Keeper", ["Userfault", "Faults", "Linux"]),
+        new("LazyRestore", "Keeper", ["Userfault", "Faults", "HandOff", "Linux"]),
         new("LazyRestore", "Restore", ["Faults", "Userfault", "Control", "Transport", "Wire", "Pages", "Linux", "Memory"]),
         new(
             "LazyRestore",

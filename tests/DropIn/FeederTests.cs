@@ -128,5 +128,9 @@ public sealed class FeederTests(FaultingProgram program) : IClassFixture<Faultin
         public void Keep(int id, Userfaultfd uffd)
         {
         }
+
+        public void Drop(int id)
+        {
+        }
     }
 }

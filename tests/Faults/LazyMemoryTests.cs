@@ -305,6 +305,10 @@ public sealed class LazyMemoryTests(FaultingProgram program) : IClassFixture<Fau
         public ConcurrentBag<int> Descriptors { get; } = [];
 
         public void Keep(int id, Userfaultfd uffd) => Descriptors.Add(uffd.Descriptor);
+
+        public void Drop(int id)
+        {
+        }
     }
 
     private sealed class NoMemoryListener : ILogger

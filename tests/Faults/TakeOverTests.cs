@@ -118,6 +118,103 @@ public sealed partial class TakeOverTests(FaultingProgram program) : IClassFixtu
         }
     }
 
+    /// <summary>Each userfaultfd that is held keeps a dead process's memory map, and each one that is remembered costs a successor a ledger.</summary>
+    [SkippableFact]
+    public void Children_that_have_ended_are_neither_held_nor_missed()
+    {
+        using FaultingTask task = new(program, "forks", Pages, Pages, threads: 2, seed: 3);
+        using Keeper keeper = new();
+        string path = Path.Combine(Path.GetTempPath(), $"postcopy-journal-{Guid.NewGuid():N}");
+        List<PageRange> owed = Pattern.OwedRanges(task.Start, Pages);
+        try
+        {
+            using (EventJournal journal = EventJournal.Create(path))
+            using (Source source = new(task.Start))
+            using (LazyMemory memory = new([new(Pid, owed)], source, keeper, NullLogger.Instance, journal))
+            {
+                source.AnswerRequests(memory);
+                memory.Add(Pid, task.Uffd);
+                memory.RestoreFinished();
+                task.Go();
+                task.Expect("done");
+                memory.RetireExited();
+                (HashSet<int> named, HashSet<int> gone) = journal.AddressSpaces();
+                Assert.True(memory.Counters.Forks > 0 && named.Count == memory.Counters.Forks + 1, $"{memory.Counters.Forks} forks, {named.Count} address spaces");
+                Assert.Equal([1], named.Except(gone));
+                Assert.Equal([1], keeper.Numbers);
+            }
+
+            using EventJournal last = EventJournal.Open(path);
+            using Source rest = new(task.Start);
+            using LazyMemory successor = new([new(Pid, owed)], rest, keeper, NullLogger.Instance, last);
+            rest.AnswerRequests(successor);
+            Assert.Empty(successor.Recover(keeper.HandOver()));
+            rest.Push(successor, Pid, owed, chunkPages: 64, TimeSpan.Zero).Join();
+            Assert.True(successor.Drained.Wait(Patience), $"{successor.Counters.Remaining} pages are still owed");
+            successor.Close();
+            keeper.Dispose();
+            task.Go();
+            task.Expect("ok");
+            task.ExpectExit();
+            rest.AssertNoErrors();
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    /// <summary>
+    /// The agent may die at any moment between its word that an address space is gone and the keeper's; and of a child that word may come before the fork's own.
+    /// </summary>
+    [SkippableTheory]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    public void A_child_that_is_gone_is_not_missed_whether_it_is_held_or_not(bool isHeld, bool isPending)
+    {
+        using FaultingTask task = new(program, "random", Pages, Pages);
+        using Keeper keeper = new();
+        string path = Path.Combine(Path.GetTempPath(), $"postcopy-journal-{Guid.NewGuid():N}");
+        try
+        {
+            List<PageRange> owed = Pattern.OwedRanges(task.Start, Pages);
+            using (EventJournal journal = EventJournal.Create(path))
+            {
+                keeper.Keep(1, task.Uffd);
+                journal.AppendAdded(1, Pid);
+                journal.BeginBatch(1);
+                journal.Incoming[0] = new UffdEvent { Kind = UffdEventKind.Fork, ForkedDescriptor = 99 };
+                if (isHeld)
+                {
+                    keeper.Keep(2, task.Uffd);
+                }
+
+                journal.AppendGone(2);
+                if (!isPending)
+                {
+                    journal.Applied(0, 2);
+                    journal.EndBatch();
+                }
+            }
+
+            for (int round = 0; round < 2; round++)
+            {
+                using EventJournal journal = EventJournal.Open(path);
+                using Source source = new(task.Start);
+                using LazyMemory memory = new([new(Pid, owed)], source, keeper, NullLogger.Instance, journal);
+                Assert.Empty(memory.Recover(keeper.HandOver()));
+                Assert.Equal(owed.Sum(static range => (long)range.PageCount), memory.Counters.Remaining);
+                Assert.Equal([1], keeper.Numbers);
+            }
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
     /// <summary>Serves for some milliseconds, or to the end.</summary>
     private static void Serve(FaultingTask task, Keeper keeper, EventJournal journal, Action<LazyMemory> begin, int? forMs)
     {
@@ -154,6 +251,28 @@ public sealed partial class TakeOverTests(FaultingProgram program) : IClassFixtu
             lock (_held)
             {
                 _held[id] = Duplicate(uffd);
+            }
+        }
+
+        public void Drop(int id)
+        {
+            lock (_held)
+            {
+                if (_held.Remove(id, out Userfaultfd? held))
+                {
+                    held.Dispose();
+                }
+            }
+        }
+
+        public int[] Numbers
+        {
+            get
+            {
+                lock (_held)
+                {
+                    return [.. _held.Keys.Order()];
+                }
             }
         }
 

@@ -237,5 +237,9 @@ internal static class LaneTargets
         public void Keep(int id, Userfaultfd uffd)
         {
         }
+
+        public void Drop(int id)
+        {
+        }
     }
 }

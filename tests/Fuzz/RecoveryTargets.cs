@@ -238,5 +238,9 @@ internal static class RecoveryTargets
         public void Keep(int id, Userfaultfd uffd)
         {
         }
+
+        public void Drop(int id)
+        {
+        }
     }
 }

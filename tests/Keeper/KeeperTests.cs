@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using PostCopy.Faults;
+using PostCopy.HandOff;
 using PostCopy.Keeper;
 using PostCopy.Linux;
 using PostCopy.Memory;
@@ -122,6 +123,183 @@ public sealed class KeeperTests(FaultingProgram program) : IClassFixture<Faultin
             await Condition.WaitAsync(() => cgroup.Processes().Count == 0, Limit, "the cgroup to be empty");
             Directory.Delete(cgroup.Directory);
             directory.Delete(recursive: true);
+        }
+    }
+
+    [SkippableFact]
+    public async Task It_lets_go_of_an_address_space_that_is_gone()
+    {
+        Bed.RequirePostCopy();
+        using FaultingTask task = new(program, "random", pages: 16, owedEnd: 16);
+        await using Kept kept = await Kept.StartAsync(Repository.PostCopy, first =>
+        {
+            for (int id = 1; id <= Held; id++)
+            {
+                first.Keep(id, task.Uffd);
+            }
+
+            first.Drop(2);
+            first.Drop(77);
+            first.WatchAddressSpaces();
+        });
+        Assert.Equal([1, 3], kept.TakeOver());
+    }
+
+    /// <summary>A successor's agent is killed before it comes to naming the container's first process: what is given it belongs to tasks that run.</summary>
+    [SkippableTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Without_the_first_process_it_holds_on_where_tasks_may_run_and_only_there(bool mayRun)
+    {
+        Bed.RequirePostCopy();
+        using FaultingTask task = new(program, "random", pages: 16, owedEnd: 16);
+        await using Kept kept = await Kept.StartAsync(Repository.PostCopy, first => first.Keep(1, task.Uffd), directory =>
+        {
+            if (mayRun)
+            {
+                File.CreateSymbolicLink(Path.Combine(directory, HandOffWords.DecisionName), HandOffWords.MayRun);
+            }
+        });
+        if (mayRun)
+        {
+            Assert.Equal([1], kept.TakeOver());
+            return;
+        }
+
+        await kept.ExpectEndAsync();
+    }
+
+    /// <summary>EISDIR stands for EPERM and EACCES, which .NET reports alike, and which nobody gives to root so easily.</summary>
+    [SkippableFact]
+    public async Task It_holds_on_when_it_is_not_allowed_to_freeze()
+    {
+        Bed.RequirePostCopy();
+        using FaultingTask task = new(program, "random", pages: 16, owedEnd: 16);
+        FreezerCgroup cgroup = FreezerCgroup.At(Directory.CreateDirectory(Path.Combine(FreezerCgroup.Root, $"postcopy-keeper-test-{Guid.NewGuid():N}")).FullName);
+        ChildProcess container = ChildProcess.Start("/bin/sleep", ["1000"], newSession: true);
+        try
+        {
+            await File.WriteAllTextAsync(Path.Combine(cgroup.Directory, "cgroup.procs"), $"{container.Pid}");
+            await using Kept kept = await Kept.StartAsync(
+                Repository.PostCopy,
+                first =>
+                {
+                    first.Keep(1, task.Uffd);
+                    first.Watch(container.Pid);
+                },
+                directory =>
+                {
+                    using EventJournal journal = EventJournal.Create(Path.Combine(directory, KeeperProtocol.JournalName));
+                    journal.AppendAdded(1, new ImagePid(1));
+                    journal.BeginBatch(1);
+                    journal.Incoming[0] = new UffdEvent { Kind = UffdEventKind.Fork, ForkedDescriptor = 99 };
+                    string file = Directory.CreateDirectory(Path.Combine(directory, "no-cgroup", "cgroup.freeze")).FullName;
+                    File.WriteAllLines(Path.Combine(directory, "freezer"), [file, "1", "0"]);
+                });
+            Assert.Equal([1], kept.TakeOver());
+        }
+        finally
+        {
+            cgroup.Thaw();
+            container.Kill(Signal.SIGKILL);
+            await container.WaitAsync(CancellationToken.None).WaitAsync(Limit);
+            await Condition.WaitAsync(() => cgroup.Processes().Count == 0, Limit, "the cgroup to be empty");
+            Directory.Delete(cgroup.Directory);
+        }
+    }
+
+    /// <summary>It has all that it could take, and what it could not is a reason to stand still once the agent is dead.</summary>
+    [SkippableFact]
+    public async Task It_holds_on_when_it_has_no_descriptor_left()
+    {
+        Bed.RequirePostCopy();
+        const int most = 100;
+        using FaultingTask task = new(program, "random", pages: 16, owedEnd: 16);
+        FreezerCgroup cgroup = FreezerCgroup.At(Directory.CreateDirectory(Path.Combine(FreezerCgroup.Root, $"postcopy-keeper-test-{Guid.NewGuid():N}")).FullName);
+        ChildProcess container = ChildProcess.Start("/bin/sleep", ["1000"], newSession: true);
+        string limited = Path.Combine(Directory.CreateTempSubdirectory("postcopy-keeper-").FullName, "limited");
+        await File.WriteAllTextAsync(limited, $"#!/bin/sh\nulimit -n {most}\nexec {Repository.PostCopy} \"$@\"\n");
+        File.SetUnixFileMode(limited, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        try
+        {
+            await File.WriteAllTextAsync(Path.Combine(cgroup.Directory, "cgroup.procs"), $"{container.Pid}");
+            await using Kept kept = await Kept.StartAsync(
+                limited,
+                first =>
+                {
+                    first.Watch(container.Pid);
+                    for (int id = 1; id <= most + 10; id++)
+                    {
+                        first.Keep(id, task.Uffd);
+                    }
+                },
+                directory =>
+                {
+                    using EventJournal journal = EventJournal.Create(Path.Combine(directory, KeeperProtocol.JournalName));
+                    for (int id = 1; id <= most + 10; id++)
+                    {
+                        journal.AppendAdded(id, new ImagePid(id));
+                    }
+                });
+            int[] held = kept.TakeOver();
+            Assert.InRange(held.Length, 10, most);
+            Assert.Equal(Enumerable.Range(1, held.Length), held);
+            Assert.True(cgroup.IsFrozen, "tasks whose memory is not held run on");
+        }
+        finally
+        {
+            cgroup.Thaw();
+            container.Kill(Signal.SIGKILL);
+            await container.WaitAsync(CancellationToken.None).WaitAsync(Limit);
+            await Condition.WaitAsync(() => cgroup.Processes().Count == 0, Limit, "the cgroup to be empty");
+            Directory.Delete(cgroup.Directory);
+            Directory.Delete(Path.GetDirectoryName(limited)!, recursive: true);
+        }
+    }
+
+    /// <summary>A keeper whose agent has told it something and died.</summary>
+    private sealed class Kept : IAsyncDisposable
+    {
+        private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("postcopy-keeper-");
+        private KeeperProcess? _first;
+        private KeeperProcess? _second;
+
+        public static async Task<Kept> StartAsync(string program, Action<KeeperProcess> tell, Action<string>? prepare = null)
+        {
+            Kept kept = new();
+            prepare?.Invoke(kept._directory.FullName);
+            kept._first = new KeeperProcess(program, kept._directory.FullName);
+            tell(kept._first);
+            string socket = Path.Combine(kept._directory.FullName, KeeperProtocol.SocketName);
+            await Condition.WaitAsync(() => File.Exists(socket), Limit, "the keeper to listen");
+            kept._first.Dispose();
+            return kept;
+        }
+
+        /// <summary>As the next agent does. Returns the numbers of what it got.</summary>
+        public int[] TakeOver()
+        {
+            (_second, Dictionary<int, Userfaultfd> held) = KeeperProcess.TakeOver(_directory.FullName);
+            foreach (Userfaultfd one in held.Values)
+            {
+                one.Dispose();
+            }
+
+            return [.. held.Keys.Order()];
+        }
+
+        public Task ExpectEndAsync() => _first!.EndedAsync().WaitAsync(Limit);
+
+        public async ValueTask DisposeAsync()
+        {
+            if (_second is not null)
+            {
+                await _second.ReleaseAsync().WaitAsync(Limit);
+                _second.Dispose();
+            }
+
+            await _first!.EndedAsync().WaitAsync(Limit);
+            _directory.Delete(recursive: true);
         }
     }
 }

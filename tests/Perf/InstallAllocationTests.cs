@@ -60,5 +60,9 @@ public sealed unsafe class InstallAllocationTests(FaultingProgram program) : ICl
         public void Keep(int id, Userfaultfd uffd)
         {
         }
+
+        public void Drop(int id)
+        {
+        }
     }
 }

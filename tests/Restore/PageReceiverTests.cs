@@ -282,6 +282,10 @@ public sealed class PageReceiverTests(FaultingProgram program) : IClassFixture<F
         public void Keep(int id, Userfaultfd uffd)
         {
         }
+
+        public void Drop(int id)
+        {
+        }
     }
 
     private sealed class PatternPages(ulong start) : IPageSource

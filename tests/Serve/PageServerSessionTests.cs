@@ -116,18 +116,64 @@ public sealed class PageServerSessionTests
     }
 
     [Fact]
-    public async Task A_page_that_cannot_be_read_is_never_answered_with_zeroes()
+    public async Task A_page_that_cannot_be_read_is_left_out_of_the_push_and_told_of_once()
     {
-        using DemandEnd demand = new(Make(out _, unreadable: 0x10_2000));
-        await demand.AskAsync(Samples.Request(1, 1, 0x10_0000, 4));
-        PageSourceException e = await Assert.ThrowsAsync<PageSourceException>(() => demand.Serving.WaitAsync(Peer.Patience));
-        Assert.Equal("page 102000 of process 1 cannot be read on the source although the images owe it", e.Message);
-        Assert.False(demand.HasOutput);
+        List<string> told = [];
+        UnreadablePages unreadable = new((pid, address) => told.Add($"{pid} {address:x}"));
+        Assert.Null(unreadable.Summary);
+        for (int connection = 0; connection < 2; connection++)
+        {
+            Pipe push = new(new PipeOptions(pauseWriterThreshold: 0));
+            PageServerSession session = Make(out _, unreadable: 0x10_2000, told: unreadable);
+            await session.PushAsync(push.Writer, CancellationToken.None).WaitAsync(Peer.Patience);
+            Dictionary<(ImagePid, ulong), int> pushed = [];
+            await ReadPushAsync(push.Reader, pushed);
+            // Of the other process the page of this address cannot be read either.
+            Assert.Equal((741, 741UL), (pushed.Count, session.PushedPages));
+            Assert.DoesNotContain((First, 0x10_2000UL), pushed);
+            Assert.Contains((First, 0x10_3000UL), pushed);
+        }
 
-        Pipe push = new();
-        await Assert.ThrowsAsync<PageSourceException>(() => Make(out _, unreadable: 0x10_2000).PushAsync(push.Writer, CancellationToken.None).WaitAsync(Peer.Patience));
-        Assert.Equal(0, push.Writer.UnflushedBytes);
-        Assert.False(push.Reader.TryRead(out _));
+        Assert.Equal(["1 102000", "7 102000"], told.Order());
+        Assert.StartsWith("2 pages that cannot be read on the source", unreadable.Summary, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_page_that_cannot_be_read_is_never_answered_with_zeroes_and_holds_up_no_other()
+    {
+        PageServerSession session = Make(out _, unreadable: 0x10_2000);
+        using DemandEnd demand = new(session);
+        await demand.AskAsync(Samples.Request(1, 1, 0x10_0000, 4), Samples.Request(2, 1, 0x10_2000, 1), Samples.Request(3, 1, 0x10_2000, 3), Samples.Request(4, 1, 0x10_5000, 1));
+        Dictionary<(ImagePid, ulong), int>[] answers = [[], [], [], []];
+        for (int i = 0; i < answers.Length; i++)
+        {
+            Assert.Equal((ulong)i + 1, await demand.AnswerAsync(answers[i]));
+        }
+
+        Assert.Equal([(First, 0x10_0000UL), (First, 0x10_1000UL)], answers[0].Keys.Order());
+        // Of what is asked for there is nothing to be had.
+        Assert.Equal([(First, 0x10_0000UL)], answers[1].Keys);
+        Assert.Equal([(First, 0x10_3000UL), (First, 0x10_4000UL)], answers[2].Keys.Order());
+        Assert.Equal([(First, 0x10_5000UL)], answers[3].Keys);
+        await demand.CloseAsync();
+
+        // What lay behind the hole comes with the push.
+        Pipe push = new(new PipeOptions(pauseWriterThreshold: 0));
+        await session.PushAsync(push.Writer, CancellationToken.None).WaitAsync(Peer.Patience);
+        Dictionary<(ImagePid, ulong), int> pushed = [];
+        await ReadPushAsync(push.Reader, pushed);
+        Assert.Equal(741, pushed.Keys.Union(answers.SelectMany(static answer => answer.Keys)).Count());
+    }
+
+    [Fact]
+    public async Task Where_nothing_can_be_read_at_all_nothing_is_answered()
+    {
+        PushPlan plan = new(new UnsentPages([new(First, [new PageRange(0x10_0000, 1)])]), new SequentialPolicy());
+        using DemandEnd demand = new(new PageServerSession(new InMemoryPages { Unreadable = 0x10_0000 }, plan));
+        await demand.AskAsync(Samples.Request(1, 1, 0x10_0000, 1));
+        PageSourceException e = await Assert.ThrowsAsync<PageSourceException>(() => demand.Serving.WaitAsync(Peer.Patience));
+        Assert.Equal("page 100000 of process 1 cannot be read on the source although the images owe it", e.Message);
+        Assert.False(demand.HasOutput);
     }
 
     [Theory]
@@ -264,10 +310,10 @@ public sealed class PageServerSessionTests
         }
     }
 
-    private static PageServerSession Make(out PushPlan plan, ulong unreadable = ulong.MaxValue)
+    private static PageServerSession Make(out PushPlan plan, ulong unreadable = ulong.MaxValue, UnreadablePages? told = null)
     {
         plan = new PushPlan(new UnsentPages([new(First, FirstRanges), new(Second, SecondRanges)]), new SequentialPolicy());
-        return new PageServerSession(new InMemoryPages { Unreadable = unreadable }, plan);
+        return new PageServerSession(new InMemoryPages { Unreadable = unreadable }, plan, unreadable: told);
     }
 
     private static async Task AcknowledgeAsync(PageServerSession session, byte[] bytes)

@@ -63,6 +63,11 @@ public sealed class AgentService(IOptions<AgentOptions> options, ILogger<AgentSe
             throw new AgentStartException($"{listen} can be reached from other machines, and connections are not encrypted. Give this host a certificate (postcopy certs), listen on 127.0.0.1 or unix:PATH behind a tunnel, or say --insecure");
         }
 
+        if (_options.OnLoss == LossPolicy.Poison && !PoisonSupport.IsHere)
+        {
+            throw new AgentStartException($"--on-loss poison: {PoisonSupport.Needs} Say --on-loss stall, or kill");
+        }
+
         if (listen.UnixPath is null)
         {
             LoadToken();

@@ -50,11 +50,25 @@ internal sealed partial class AgentSession
         _keeperReplacedAt = Environment.TickCount64;
         try
         {
-            KeeperProcess keeper = new(_options.KeeperProgram!, _criu!.Directory);
+            KeeperProcess keeper = StartWatching();
             // Not before the other one has everything: a fork that is being dealt with may still speak to it.
             using KeeperProcess dead = _keeper!;
             UseKeeper(keeper);
-            int kept = memory.ReplaceKeeper(keeper);
+            AgentLog.KeeperReplaced(_logger, Token.Name, memory.ReplaceKeeper(keeper));
+        }
+        catch (IOException e)
+        {
+            AgentLog.NoKeeper(_logger, Token.Name, e.Message);
+            LookAfterKeeperLater();
+        }
+    }
+
+    /// <summary>One that knows whose memory it is before it has any: should this process die in between, it must hold what it has.</summary>
+    private KeeperProcess StartWatching()
+    {
+        KeeperProcess keeper = new(_options.KeeperProgram!, _criu!.Directory);
+        try
+        {
             if (_record!.Init.Exists)
             {
                 keeper.Watch(_initPid);
@@ -64,12 +78,12 @@ internal sealed partial class AgentSession
                 keeper.WatchAddressSpaces();
             }
 
-            AgentLog.KeeperReplaced(_logger, Token.Name, kept);
+            return keeper;
         }
-        catch (IOException e)
+        catch
         {
-            AgentLog.NoKeeper(_logger, Token.Name, e.Message);
-            LookAfterKeeperLater();
+            keeper.Dispose();
+            throw;
         }
     }
 

@@ -11,6 +11,7 @@ internal sealed partial class AgentSession
     private long _linkLostAt;
     private bool _forget;
     private bool _gaveUpPages;
+    private bool _cannotPoison;
     private bool _sourceIsLost;
     private bool _saidWhatIsMissing;
 
@@ -35,11 +36,18 @@ internal sealed partial class AgentSession
         }
 
         bool stayedAway = _linkLost && Environment.TickCount64 - _linkLostAt > _options.LostAfter.TotalMilliseconds;
-        switch (order, stayedAway || _sourceIsLost ? _options.OnLoss : LossPolicy.Stall)
+        LossPolicy policy = stayedAway || _sourceIsLost ? _options.OnLoss : LossPolicy.Stall;
+        switch (order, _cannotPoison && policy == LossPolicy.Poison ? LossPolicy.Stall : policy)
         {
             case (SessionOrder.Poison, _) or (_, LossPolicy.Poison):
-                _gaveUpPages = true;
-                await Task.Factory.StartNew(Poison, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                _gaveUpPages = await Task.Factory.StartNew(Poison, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                if (!_gaveUpPages)
+                {
+                    // Of two ways to lose pages the first that is taken holds; this one was not.
+                    _cannotPoison = true;
+                    SessionOrders.DropLoss(_criu!.Directory);
+                }
+
                 break;
             case (SessionOrder.Kill, _) or (_, LossPolicy.Kill):
                 _gaveUpPages = true;
@@ -50,7 +58,7 @@ internal sealed partial class AgentSession
                 if (_sourceIsLost && !_saidWhatIsMissing)
                 {
                     _saidWhatIsMissing = true;
-                    SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead poison|kill{SuggestedCommand.In(_options.StateDirectory)}", Missing());
+                    SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead {(_cannotPoison ? "kill" : "poison|kill")}{SuggestedCommand.In(_options.StateDirectory)}", Missing());
                 }
 
                 break;
@@ -102,7 +110,21 @@ internal sealed partial class AgentSession
     private IReadOnlyList<(ImagePid Pid, long Pages)> Missing() =>
         [.. _memory!.Processes.Select(pid => (pid, (long)_memory.StillOwed(pid).Sum(static range => (decimal)range.PageCount))).Where(static lost => lost.Item2 > 0)];
 
-    private void Poison() => SayLost("whoever touches one of them gets SIGBUS", _memory!.Poison());
+    /// <summary>False when pages are still owed after it, and whoever touches one of those waits as before.</summary>
+    private bool Poison()
+    {
+        IReadOnlyList<(ImagePid Pid, long Pages)> lost = _memory!.Poison();
+        if (_memory.Counters.Remaining == 0)
+        {
+            SayLost("whoever touches one of them gets SIGBUS", lost);
+            return true;
+        }
+
+        string missing = string.Join(", ", Missing().Select(static process => $"{process.Pages} of process {process.Pid}"));
+        _errors.Add($"pages could not be poisoned: {missing}; whoever touches one of them waits. {(PoisonSupport.IsHere ? "" : PoisonSupport.Needs + " ")}To end the wait: postcopy abort {Token.Name} --source-is-dead kill");
+        AgentLog.NotPoisoned(_logger, Token.Name, _container.ContainerId, missing);
+        return false;
+    }
 
     private void SayLost(string consequence, IReadOnlyList<(ImagePid Pid, long Pages)> lost)
     {

@@ -40,7 +40,7 @@ internal sealed partial class AgentSession
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PageLaneThreads _lanes;
     private readonly Lock _reattaching = new();
-    private readonly List<string> _errors = [];
+    private readonly ErrorList _errors = new();
     private ControlChannel? _control;
     private Prepare _container = new();
     private CriuSession? _criu;

@@ -39,6 +39,9 @@ internal sealed class DumpedProcess
     /// <summary>True once its own userfaultfd arrived, whether or not the task still lives.</summary>
     public bool HasArrived => _hasArrived;
 
+    /// <summary>Its own userfaultfd has arrived, at a process that is dead now.</summary>
+    public void Arrived() => _hasArrived = true;
+
     public void Add(AddressSpace member)
     {
         lock (_lock)

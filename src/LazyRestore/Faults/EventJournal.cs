@@ -33,6 +33,9 @@ internal sealed unsafe class EventJournal : IDisposable
     /// <summary>An entry's kind when an address space of a restored process was taken over.</summary>
     private const UffdEventKind Added = (UffdEventKind)1;
 
+    /// <summary>An entry's kind when an address space is gone, and whoever holds its userfaultfd may let go.</summary>
+    internal const UffdEventKind Gone = (UffdEventKind)2;
+
     private const ulong Magic = 0x31304C4E524A4350;
     private const int HeaderBytes = 4096;
     private const int BatchOffset = 64;
@@ -147,13 +150,32 @@ internal sealed unsafe class EventJournal : IDisposable
     internal void EndBatch() => Volatile.Write(ref Space, 0);
 
     /// <summary>The userfaultfd of a restored process was taken over.</summary>
-    internal void AppendAdded(int space, ImagePid pid)
+    internal void AppendAdded(int space, ImagePid pid) => Append(new Entry { Space = space, Child = pid.Value, Event = new UffdEvent { Kind = Added } });
+
+    /// <summary>An address space is gone. Of a forked child this may come before the fork itself.</summary>
+    internal void AppendGone(int space) => Append(new Entry { Space = space, Event = new UffdEvent { Kind = Gone } });
+
+    /// <summary>The numbers of all address spaces that the log names: those that were there, and those that are gone.</summary>
+    internal (HashSet<int> Named, HashSet<int> Gone) AddressSpaces()
     {
-        lock (_appending)
+        HashSet<int> named = [], gone = [];
+        foreach ((int space, ImagePid? added, int child, UffdEvent message) in Entries())
         {
-            long count = Write(Progress >> 8, new Entry { Space = space, Child = pid.Value, Event = new UffdEvent { Kind = Added } });
-            Volatile.Write(ref Progress, (count << 8) | (Progress & 0xff));
+            if (message.Kind == Gone)
+            {
+                gone.Add(space);
+            }
+            else if (added is not null)
+            {
+                named.Add(space);
+            }
+            else if (message.Kind == UffdEventKind.Fork)
+            {
+                named.Add(child);
+            }
         }
+
+        return (named, gone);
     }
 
     /// <summary>
@@ -162,7 +184,7 @@ internal sealed unsafe class EventJournal : IDisposable
     /// </summary>
     internal int PendingForks => Pending().Count(static pending => pending.Event.Kind == UffdEventKind.Fork);
 
-    /// <summary>The log, oldest entry first: an address space that was added, with its process; or an event, with the child's number if it is a fork.</summary>
+    /// <summary>The log, oldest entry first: an address space that was added, with its process; or an event, <see cref="Gone"/> among them, with the child's number if it is a fork.</summary>
     internal IEnumerable<(int Space, ImagePid? Added, int Child, UffdEvent Event)> Entries()
     {
         long count = Progress >> 8;
@@ -208,6 +230,15 @@ internal sealed unsafe class EventJournal : IDisposable
 
         _reserved += bytes;
         return true;
+    }
+
+    private void Append(in Entry entry)
+    {
+        lock (_appending)
+        {
+            long count = Write(Progress >> 8, entry);
+            Volatile.Write(ref Progress, (count << 8) | (Progress & 0xff));
+        }
     }
 
     private Entry At(long index) => Log[index];

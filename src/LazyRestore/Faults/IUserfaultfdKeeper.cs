@@ -12,4 +12,7 @@ internal interface IUserfaultfdKeeper
     /// <param name="id">A number by which a later process can ask for it: 1, 2, 3... in no particular order.</param>
     /// <param name="uffd">Stays the caller's.</param>
     void Keep(int id, Userfaultfd uffd);
+
+    /// <summary>The address space with this number is gone: nothing needs its userfaultfd any more, and each one held keeps the remains of a dead process in memory.</summary>
+    void Drop(int id);
 }

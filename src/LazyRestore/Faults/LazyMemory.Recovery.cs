@@ -13,7 +13,7 @@ internal sealed partial class LazyMemory
     /// </summary>
     /// <param name="held">The userfaultfds by the numbers of their address spaces; ownership passes here.</param>
     /// <returns>The processes of which a forked child's memory is lost: its userfaultfd died with the reader of the fork's event.</returns>
-    /// <exception cref="InvalidDataException">The journal does not tell the whole story, or an address space of it is not held.</exception>
+    /// <exception cref="InvalidDataException">The journal does not tell the whole story, or an address space of it that is not gone is not held.</exception>
     public IReadOnlyList<ImagePid> Recover(IReadOnlyDictionary<int, Userfaultfd> held)
     {
         EventJournal journal = _journal ?? throw new InvalidOperationException("there is no journal to recover from");
@@ -23,24 +23,42 @@ internal sealed partial class LazyMemory
         }
 
         Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces = [];
-        HashSet<int> restored = [];
+        HashSet<int> restored = [], gone = [];
         foreach ((int space, ImagePid? added, int child, UffdEvent message) in journal.Entries())
         {
             if (added is { } pid)
             {
                 DumpedProcess process = _processes.GetValueOrDefault(pid) ?? new DumpedProcess(pid, _processes.Count, owed: []);
+                process.Arrived();
                 spaces[space] = (process, new OwedPages(process.Layout));
                 restored.Add(space);
+            }
+            else if (message.Kind == EventJournal.Gone)
+            {
+                gone.Add(space);
+                Forget(spaces, space);
             }
             else
             {
                 Replay(spaces, space, child, message);
+                if (gone.Contains(child))
+                {
+                    // It was gone before its fork was in the log.
+                    Forget(spaces, child);
+                }
             }
         }
 
-        List<ImagePid> lostChildren = FinishBatch(journal, spaces, held);
-        // Before the first one is served: a task that forks right then must not get a number that another one has.
-        _lastId = spaces.Keys.Concat(held.Keys).Append(_lastId).Max();
+        List<ImagePid> lostChildren = FinishBatch(journal, spaces, gone, held);
+        // Before the first one is served: a task that forks right then must not get a number that another one has, or had.
+        (HashSet<int> named, _) = journal.AddressSpaces();
+        _lastId = named.Concat(gone).Concat(held.Keys).Append(_lastId).Max();
+        foreach (int id in gone.Where(held.ContainsKey))
+        {
+            held[id].Dispose();
+            DropFromKeeper(id);
+        }
+
         foreach ((int id, (DumpedProcess process, OwedPages owed)) in spaces)
         {
             Userfaultfd uffd = held.GetValueOrDefault(id) ?? throw new InvalidDataException($"the keeper does not hold the userfaultfd of address space {id} (process {process.Pid})");
@@ -60,8 +78,9 @@ internal sealed partial class LazyMemory
 
     /// <summary>What was read from the kernel and had not reached the log.</summary>
     private List<ImagePid> FinishBatch(
-        EventJournal journal, Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces, IReadOnlyDictionary<int, Userfaultfd> held)
+        EventJournal journal, Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces, HashSet<int> gone, IReadOnlyDictionary<int, Userfaultfd> held)
     {
+        HashSet<int> named = journal.AddressSpaces().Named;
         List<ImagePid> lostChildren = [];
         int parent = journal.PendingSpace;
         foreach ((int index, UffdEvent message) in journal.Pending())
@@ -69,7 +88,8 @@ internal sealed partial class LazyMemory
             int child = 0;
             if (message.Kind == UffdEventKind.Fork)
             {
-                child = held.Keys.Where(id => !spaces.ContainsKey(id)).DefaultIfEmpty().Min();
+                // Held, or gone already: its number is in the log by no other word.
+                child = held.Keys.Concat(gone).Where(id => !spaces.ContainsKey(id) && !named.Contains(id)).DefaultIfEmpty().Min();
                 if (child == 0)
                 {
                     lostChildren.Add(spaces[parent].Process.Pid);
@@ -82,11 +102,25 @@ internal sealed partial class LazyMemory
                 Replay(spaces, parent, child, message);
             }
 
+            if (gone.Contains(child))
+            {
+                named.Add(child);
+                Forget(spaces, child);
+            }
+
             journal.Applied(index, child);
         }
 
         journal.EndBatch();
         return lostChildren;
+    }
+
+    private void Forget(Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces, int space)
+    {
+        if (spaces.Remove(space, out (DumpedProcess Process, OwedPages Owed) at))
+        {
+            Counters.AddDroppedByExit(at.Owed.DropAll());
+        }
     }
 
     private void Replay(Dictionary<int, (DumpedProcess Process, OwedPages Owed)> spaces, int space, int child, in UffdEvent message)

@@ -277,7 +277,7 @@ internal sealed partial class LazyMemory : IDisposable
         _faultThread.Join();
         foreach (AddressSpace space in _spaces.Values)
         {
-            Release(space);
+            Release(space, hasExited: false);
         }
 
         _epoll.Dispose();
@@ -305,7 +305,7 @@ internal sealed partial class LazyMemory : IDisposable
     /// <summary>The task exited. For any thread that holds no lock; the first one does it.</summary>
     private void Retire(AddressSpace space)
     {
-        if (Release(space) is long pages)
+        if (Release(space, hasExited: true) is long pages)
         {
             FaultsLog.Gone(_logger, space.Process.Pid, pages);
             Counters.AddDroppedByExit(pages);
@@ -314,7 +314,7 @@ internal sealed partial class LazyMemory : IDisposable
     }
 
     /// <summary>Closes its descriptor. Returns the pages it was owed; null when another thread was first.</summary>
-    private long? Release(AddressSpace space)
+    private long? Release(AddressSpace space, bool hasExited)
     {
         space.Lock.EnterExclusive();
         try
@@ -322,6 +322,13 @@ internal sealed partial class LazyMemory : IDisposable
             if (space.IsGone)
             {
                 return null;
+            }
+
+            if (hasExited)
+            {
+                // In this order: what the log calls gone may still be held, but what it does not must be. And while a keeper's successor can see it among the others.
+                _journal?.AppendGone(space.Id);
+                DropFromKeeper(space.Id);
             }
 
             space.IsGone = true;
@@ -334,6 +341,18 @@ internal sealed partial class LazyMemory : IDisposable
         finally
         {
             space.Lock.ExitExclusive();
+        }
+    }
+
+    private void DropFromKeeper(int id)
+    {
+        try
+        {
+            _keeper.Drop(id);
+        }
+        catch (LinuxException)
+        {
+            // One that is dead holds nothing.
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using Mono.Unix.Native;
 using PostCopy.Faults;
+using PostCopy.HandOff;
 using PostCopy.Linux;
 using PostCopy.Userfault;
 
@@ -51,11 +52,15 @@ public static class KeeperMain
         private int _containerPid;
         private bool _nobodyFollows;
         private bool _watchesAddressSpaces;
+        private bool _saidNoDescriptor;
 
         /// <summary>Whether nobody else is left to remove the directory.</summary>
         internal bool MustPutAway => _nobodyFollows && _agent < 0;
 
         private bool IsAnyoneAlive => _userfaultfds.Exists(static held => new Userfaultfd(held.Descriptor).IsAlive);
+
+        /// <summary>Whether tasks were to run, although nobody has named their first: the agent has died before it came to that.</summary>
+        private bool MayRun => new WriteOnceRecord(Path.Combine(directory, HandOffWords.DecisionName)).Read() == HandOffWords.MayRun;
 
         internal void HoldOn()
         {
@@ -97,8 +102,12 @@ public static class KeeperMain
                 }
                 else if (_agent < 0 && _container < 0)
                 {
-                    // Nothing has run here yet: CRIU's own end takes what it built with it.
-                    return;
+                    // As long as nothing was to run here, CRIU's own end takes what it built with it, and must not wait for pages.
+                    _watchesAddressSpaces = MayRun;
+                    if (!_watchesAddressSpaces || !IsAnyoneAlive)
+                    {
+                        return;
+                    }
                 }
 
                 if (_agent < 0 && waits[2].revents != 0)
@@ -125,6 +134,10 @@ public static class KeeperMain
                     break;
                 case KeeperProtocol.Hold:
                     _userfaultfds.Add((number, descriptor));
+                    break;
+                case KeeperProtocol.Drop when _userfaultfds.FindIndex(held => held.Id == number) is >= 0 and var place:
+                    _ = Syscall.close(_userfaultfds[place].Descriptor);
+                    _userfaultfds.RemoveAt(place);
                     break;
                 case KeeperProtocol.Connection:
                     // Held by being open, until this process ends.
@@ -157,31 +170,62 @@ public static class KeeperMain
                 (kind, number, descriptor) = (0, 0, -1);
                 return false;
             }
+            catch (LinuxException e) when (e.Errno == Linux.Errno.EMFILE)
+            {
+                // The agent has it. Only should that die is it missed, and then its process must stand still (MayLackMemory).
+                if (!_saidNoDescriptor)
+                {
+                    _saidNoDescriptor = true;
+                    Console.Error.WriteLine($"postcopy keeper: {e.Message}: {_userfaultfds.Count} userfaultfds are held for {directory}, and further ones are safe only while the agent lives");
+                }
+
+                (kind, number, descriptor) = (0, 0, -1);
+                return true;
+            }
         }
 
         private void AgentDied()
         {
-            _agent = -1;
-            _laterAgent?.Dispose();
-            _laterAgent = null;
-            if (_containerPid > 0 && MayLackAChild())
+            if (_laterAgent is not null)
             {
-                // The agent died between the kernel's word of a fork and handing us the child's userfaultfd: what the child lacks would read as zeroes.
+                _laterAgent.Dispose();
+                _laterAgent = null;
+            }
+            else
+            {
+                // Where no other descriptor is left, this one makes room for what is to be done now, and then for the next agent's.
+                _ = Syscall.close(_agent);
+            }
+
+            _agent = -1;
+            if (_containerPid > 0 && MayLackMemory())
+            {
                 FreezeContainer();
             }
         }
 
-        private bool MayLackAChild()
+        /// <summary>
+        /// Whether a process has pages missing whose userfaultfd is not here, which would read as zeroes: the agent may have died between the kernel's word of a fork and
+        /// handing us the child's userfaultfd, or before we had all of a dead keeper's, or we had no descriptor left.
+        /// </summary>
+        private bool MayLackMemory()
         {
             try
             {
                 using EventJournal journal = EventJournal.Open(Path.Combine(directory, KeeperProtocol.JournalName));
-                // One that is held, and that the log does not name yet, is the child of such a fork: its reader died a little later.
-                HashSet<int> named = [.. journal.Entries().Select(static entry => entry.Added is null ? entry.Child : entry.Space)];
-                int unnamed = journal.IsFull ? 0 : _userfaultfds.Count(held => !named.Contains(held.Id));
+                HashSet<int> held = [.. _userfaultfds.Select(static held => held.Id)];
+                (HashSet<int> named, HashSet<int> gone) = journal.AddressSpaces();
+                if (!journal.IsFull && named.Any(id => !gone.Contains(id) && !held.Contains(id)))
+                {
+                    return true;
+                }
+
+                // One that the log does not name yet is the child of such a fork: its reader died a little later.
+                held.UnionWith(gone);
+                int unnamed = journal.IsFull ? 0 : held.Count(id => !named.Contains(id));
                 return journal.PendingForks > unnamed;
             }
-            catch (Exception e) when (e is IOException or InvalidDataException)
+            catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
             {
                 // Nobody can say.
                 return true;
@@ -198,9 +242,9 @@ public static class KeeperMain
                 (ofFirst ?? restoredInto ?? throw new IOException("no cgroup of it is known")).Freeze();
                 restoredInto?.Freeze();
             }
-            catch (IOException e)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                Console.Error.WriteLine($"postcopy keeper: what {directory} moved could not be frozen, and a child that was forked just now lacks pages: {e.Message}");
+                Console.Error.WriteLine($"postcopy keeper: what {directory} moved could not be frozen, and some of its missing pages are not held: {e.Message}");
             }
         }
 

@@ -73,6 +73,9 @@ internal sealed class KeeperProcess : IUserfaultfdKeeper, IDisposable
     /// <inheritdoc/>
     public void Keep(int id, Userfaultfd uffd) => KeeperProtocol.Send(_socket, KeeperProtocol.Hold, id, uffd.Descriptor);
 
+    /// <inheritdoc/>
+    public void Drop(int id) => KeeperProtocol.Send(_socket, KeeperProtocol.Drop, id, -1);
+
     /// <summary>Has the keeper hold CRIU's end of a conversation open that this process may not live to hear to its end.</summary>
     internal void KeepConnection(int descriptor) => KeeperProtocol.Send(_socket, KeeperProtocol.Connection, 0, descriptor);
 

@@ -21,6 +21,9 @@ internal static class KeeperProtocol
     /// <summary>A userfaultfd to hold, with its number; and back to an agent that takes over.</summary>
     internal const byte Hold = (byte)'h';
 
+    /// <summary>An address space is gone: let go of the userfaultfd with this number. A keeper that does not know the word holds on to it, which costs memory and nothing else.</summary>
+    internal const byte Drop = (byte)'d';
+
     /// <summary>CRIU's connection to <c>lazy-pages.socket</c>, to hold and nothing else: CRIU takes its end for a failed restore, and kills what it restored.</summary>
     internal const byte Connection = (byte)'s';
 

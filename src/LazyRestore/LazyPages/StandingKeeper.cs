@@ -28,6 +28,9 @@ internal sealed class StandingKeeper : IUserfaultfdKeeper, IDisposable
     /// <inheritdoc/>
     public void Keep(int id, Userfaultfd uffd) => _process.Keep(id, uffd);
 
+    /// <inheritdoc/>
+    public void Drop(int id) => _process.Drop(id);
+
     /// <summary>Completes when the present one has ended, whoever ended it.</summary>
     internal Task EndedAsync() => _process.EndedAsync();
 
@@ -66,6 +69,8 @@ internal sealed class StandingKeeper : IUserfaultfdKeeper, IDisposable
         // Not disposed of before the other one has everything: a fork that is being dealt with may still speak to it.
         using KeeperProcess dead = _process;
         _process = successor;
+        // Before it has anything: should this process die in between, it must know that tasks run, and hold.
+        successor.WatchAddressSpaces();
         LazyPagesLog.KeeperReplaced(_logger, memory.ReplaceKeeper(this));
     }
 

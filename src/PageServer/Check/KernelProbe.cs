@@ -1,9 +1,12 @@
 namespace PostCopy.Check;
 
-/// <summary>The kernel's version, for what cannot be tried on the spot. 5.6: pidfd_getfd(2), by which userfaultfds are handed over.</summary>
+/// <summary>
+/// The kernel's version, for what cannot be tried on the spot. 5.13: UFFDIO_CONTINUE, by which a userfaultfd is asked whether its address space lives; before it,
+/// exited tasks count as alive, and a keeper never ends.
+/// </summary>
 internal sealed class KernelProbe : HostProbe
 {
-    private static readonly Version Minimum = new(5, 6);
+    private static readonly Version Minimum = new(5, 13);
 
     public override string Id => "kernel";
 
@@ -16,7 +19,7 @@ internal sealed class KernelProbe : HostProbe
             ? Ok(release)
             : Missing(
                 release,
-                "Userfaultfds cannot be handed from process to process (pidfd_getfd), so lazy pages would not survive a crash.",
-                $"Run Linux {Minimum} or newer; 6.7 or newer can pre-copy too."));
+                "A userfaultfd cannot be asked whether its address space is gone (UFFDIO_CONTINUE), so pages stay owed to processes that have exited.",
+                $"Run Linux {Minimum} or newer; 6.6 or newer can poison lost pages, 6.7 or newer can pre-copy too."));
     }
 }

@@ -108,6 +108,9 @@ internal sealed class ControlChannel : IDisposable
         }
     }
 
+    /// <summary>Ends the channel at once, from any thread: sends and receives under way end, and those to come, with this reason.</summary>
+    internal void Abort(string reason) => End(reason);
+
     /// <summary>Tells the peer what it did wrong, once, and closes.</summary>
     internal void Reject(ProtocolException reason) => End(reason.Message, reason);
 

@@ -29,10 +29,16 @@ internal interface ICheckpointEngine
     /// </summary>
     FreezerCgroup Gather(CriuSession criu, int rootPid, IReadOnlyList<int> tasks);
 
+    /// <summary>
+    /// The cgroup of our own that <see cref="Gather"/> has put the tasks into, whoever called it and whichever of them are dead; null when there is none, or when the
+    /// others die with the first.
+    /// </summary>
+    FreezerCgroup? Gathered(CriuSession criu);
+
     /// <summary>The tasks run here again: undoes <see cref="Gather"/>.</summary>
     void Release(CriuSession criu);
 
-    /// <summary>Removes what is left after the tasks were killed.</summary>
+    /// <summary>Removes what is left of tasks that are never to run here again, and kills those of them that live.</summary>
     Task RemoveAsync(CriuSession criu, CancellationToken cancellation);
 }
 

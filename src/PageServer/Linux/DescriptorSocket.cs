@@ -51,7 +51,8 @@ internal static unsafe partial class DescriptorSocket
 
     /// <summary>
     /// Receives up to <paramref name="data"/>.Length bytes and the descriptor beside them, if any (else -1), close-on-exec. Returns the number of
-    /// bytes; 0 when the other end has closed. The kernel never joins data across a descriptor.
+    /// bytes; 0 when the other end has closed. The kernel never joins data across a descriptor. Throws <see cref="LinuxException"/> with EMFILE, the message taken, when there
+    /// is no number left for the descriptor.
     /// </summary>
     internal static int Receive(int socket, Span<byte> data, out int descriptor)
     {
@@ -71,7 +72,15 @@ internal static unsafe partial class DescriptorSocket
 
             bool has = message.msg_controllen >= 20 && *(int*)(control + 8) == SOL_SOCKET && *(int*)(control + 12) == SCM_RIGHTS;
             descriptor = has ? *(int*)(control + 16) : -1;
-            return (message.msg_flags & MSG_CTRUNC) == 0 ? (int)received : throw new IOException("more than one descriptor came in one message");
+            if ((message.msg_flags & MSG_CTRUNC) != 0)
+            {
+                // With room for one, none is taken only where there is no number for it (unix(7)).
+                throw has
+                    ? new IOException("more than one descriptor came in one message")
+                    : new LinuxException("a descriptor that came in a message was lost, since this process has as many as it may have (RLIMIT_NOFILE)", Errno.EMFILE);
+            }
+
+            return (int)received;
         }
     }
 

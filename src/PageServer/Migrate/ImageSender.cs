@@ -30,7 +30,7 @@ internal sealed class ImageSender(ControlChannel control)
     /// <summary>Sends what was not sent yet, and says that this is all.</summary>
     /// <param name="imageDirectory">Where CRIU has written them.</param>
     /// <param name="pageMapsFinal">Until it ends, page maps and pages may still change: they are sent last. Fails, and so does this, when they cannot be read.</param>
-    /// <param name="cancellation">Looked at between files.</param>
+    /// <param name="cancellation">Looked at between chunks; for one that is being sent, end the channel.</param>
     /// <exception cref="MigrationException">A file has become another than the one that was sent early.</exception>
     internal void SendAll(string imageDirectory, Task pageMapsFinal, CancellationToken cancellation)
     {
@@ -44,7 +44,7 @@ internal sealed class ImageSender(ControlChannel control)
 
             if (!_early.Remove(Path.GetFileName(path), out byte[]? sent))
             {
-                SendFile(path);
+                SendFile(path, cancellation);
             }
             else if (!File.ReadAllBytes(path).AsSpan().SequenceEqual(sent))
             {
@@ -63,12 +63,13 @@ internal sealed class ImageSender(ControlChannel control)
     private static bool IsOfPages(string path) =>
         Path.GetFileName(path.AsSpan()).StartsWith("pagemap-", StringComparison.Ordinal) || Path.GetFileName(path.AsSpan()).StartsWith("pages-", StringComparison.Ordinal);
 
-    private void SendFile(string path)
+    private void SendFile(string path, CancellationToken cancellation)
     {
         using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
         int read;
         do
         {
+            cancellation.ThrowIfCancellationRequested();
             read = file.ReadAtLeast(_buffer, _buffer.Length, throwOnEndOfStream: false);
             Send(Path.GetFileName(path), _buffer.AsMemory(0, read));
         }

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using PostCopy.HandOff;
+using PostCopy.Memory;
 
 namespace PostCopy.Migrate;
 
@@ -37,4 +38,7 @@ internal static partial class MigrateLog
 
     [LoggerMessage(1110, LogLevel.Debug, "session {Session}: epoch {Epoch} is not recorded: {Reason}")]
     internal static partial void EpochNotRecorded(ILogger logger, string session, uint epoch, string reason);
+
+    [LoggerMessage(1111, LogLevel.Error, "session {Session}: page {Address:x} of process {Pid} (pid {Here} here) cannot be read although the process lives; it stays owed, and the drain does not end while somebody may need it")]
+    internal static partial void Unreadable(ILogger logger, string session, ulong address, ImagePid pid, int here);
 }

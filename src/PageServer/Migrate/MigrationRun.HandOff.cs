@@ -184,8 +184,9 @@ internal sealed partial class MigrationRun
                 _lanes!.TasksRun();
                 break;
             case FrameKind.Progress:
+                _progress.Unreadable = _unreadable.Summary;
                 _progress.Tell(message.As<Progress>());
-                TellStatus();
+                TellStatus(_unreadable.Summary ?? "");
                 break;
             case FrameKind.Drained:
                 _drained = message.As<Drained>();
@@ -358,6 +359,12 @@ internal sealed partial class MigrationRun
         _nextMessage = null;
         return await message.ConfigureAwait(false);
     }
+
+    private static async Task WithDeadlineAsync(string what, TimeSpan deadline, Func<CancellationToken, Task> step, CancellationToken cancellation) => await WithDeadlineAsync(what, deadline, async token =>
+    {
+        await step(token).ConfigureAwait(false);
+        return true;
+    }, cancellation).ConfigureAwait(false);
 
     private static async Task<T> WithDeadlineAsync<T>(string what, TimeSpan deadline, Func<CancellationToken, Task<T>> step, CancellationToken cancellation)
     {

@@ -137,7 +137,7 @@ internal sealed partial class MigrationRun
 
         _earlier = Served();
         _plan = new PushPlan(unsent, PrefetchPolicies.Create(_options.Policy));
-        _server = new PageServerSession(_source!, _plan, _options.Verify);
+        _server = new PageServerSession(_source!, _plan, _options.Verify, _unreadable);
         _progress.PagesRemaining = unsent.Remaining;
         MigrateLog.Reconnected(_logger, _session.Name, _epoch, unsent.Remaining);
         await PerformAsync(SourceHandOff.Repeat(_state)).ConfigureAwait(false);

@@ -51,7 +51,7 @@ internal sealed partial class MigrationRun
             BytesOnWire = BytesOnWire,
             RateMBps = transferMs == 0 ? 0 : Math.Round(PageSize.ToBytes(total) / 1e3 / transferMs, 1),
             Policy = _options.Policy,
-            Errors = _errors,
+            Errors = [.. _errors],
         };
     }
 }

@@ -1,3 +1,4 @@
+using PostCopy.Memory;
 using PostCopy.Sessions;
 
 namespace PostCopy.Migrate;
@@ -9,6 +10,14 @@ internal sealed partial class MigrationRun
 
     /// <summary>Behind the commands that messages name.</summary>
     private string InStateDirectory => SuggestedCommand.In(_options.StateDirectory);
+
+    /// <summary>A lane's thread has met it; whatever else is owed goes on.</summary>
+    private void TellUnreadable(ImagePid pid, ulong address)
+    {
+        int here = _tasksByPid.GetValueOrDefault(pid);
+        MigrateLog.Unreadable(_logger, _session.Name, address, pid, here);
+        _errors.Add($"page {address:x} of process {pid} (pid {here} here) cannot be read although the process lives: it stays owed, and whoever touches it on {_options.Destination} waits");
+    }
 
     private void TellStatus(string waitsFor = "")
     {

@@ -149,6 +149,11 @@ internal sealed partial class MigrationRun
             _freezer = _engine.FrozenByCriu() ?? (decision == HandOff.Decision.HandedOff ? FreezerCgroup.Of(init.Pid) : FreezerCgroup.TryOf(init.Pid));
             _networkLock = NetworkLock.Of(init.Pid);
         }
+        else
+        {
+            // Children of a bare tree outlive their root, held where they were put: whoever kills the tree must find them.
+            _freezer = _engine.Gathered(_criu);
+        }
 
         bool returned = _criu.Hook.Returned.Read() is not null;
         bool drained = _criu.Hook.Drained.Read() is not null;

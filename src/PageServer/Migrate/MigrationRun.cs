@@ -35,7 +35,8 @@ internal sealed partial class MigrationRun : IDisposable
     private SessionToken _session = SessionToken.Create();
     private readonly PagePool _pool = new();
     private readonly Timeline _times = new() { BegunUs = WallClock.NowUs };
-    private readonly List<string> _errors = [];
+    private readonly ErrorList _errors = new();
+    private readonly UnreadablePages _unreadable;
     private readonly ProgressReporter _progress;
     private readonly ICheckpointEngine _engine;
     private CriuSession? _criu;
@@ -70,6 +71,7 @@ internal sealed partial class MigrationRun : IDisposable
         };
         _logger = logger;
         _status = new StatusWriter(reason => MigrateLog.NoStatus(_logger, _session.Name, reason));
+        _unreadable = new UnreadablePages(TellUnreadable);
         _progress = new ProgressReporter(progress, () => BytesOnWire, e => MigrateLog.NoProgress(_logger, _session.Name, Explain(e)));
     }
 
@@ -345,12 +347,37 @@ internal sealed partial class MigrationRun : IDisposable
         _source = new ProcessPageSource(tasks);
         _owed = owed.Ranges;
         _plan = new PushPlan(new UnsentPages(_owed), PrefetchPolicies.Create(_options.Policy));
-        _server = new PageServerSession(_source, _plan, _options.Verify);
+        _server = new PageServerSession(_source, _plan, _options.Verify, _unreadable);
         _progress.PagesTotal = owed.TotalPages;
     }
 
-    private Task SendImagesAsync(Task opening, CancellationToken cancellation) =>
-        Task.Factory.StartNew(() => _images!.SendAll(_criu!.ImageDirectory, opening, cancellation), cancellation, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    /// <summary>
+    /// Everything stands still meanwhile, and images can be large and a link slow: this ends at the deadline, when the user wants it to, and when the destination
+    /// has given up.
+    /// </summary>
+    private Task SendImagesAsync(Task opening, CancellationToken cancellation) => WithDeadlineAsync("sending the images", _options.StepDeadline, async token =>
+    {
+        Task sending = Task.Factory.StartNew(() => _images!.SendAll(_criu!.ImageDirectory, opening, token), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        try
+        {
+            _nextMessage ??= _control!.ReceiveAsync(CancellationToken.None).AsTask();
+            await Task.WhenAny(sending, _nextMessage).WaitAsync(token).ConfigureAwait(false);
+            // It has nothing else to say before it has all of them, and whoever speaks right behind the last one is heard later.
+            if (!sending.IsCompleted && _nextMessage.IsCompletedSuccessfully && (await _nextMessage.ConfigureAwait(false)).Kind == FrameKind.NeverRan)
+            {
+                await ReceiveExpectedAsync(token).ConfigureAwait(false);
+            }
+
+            await sending.WaitAsync(token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is OperationCanceledException || !sending.IsCompleted)
+        {
+            // What is being sent at this moment may wait for the link longer than anybody wants to wait. The roll-back connects anew.
+            _control!.Abort("the migration was given up while the images were on their way");
+            await Task.WhenAny(sending).ConfigureAwait(false);
+            throw;
+        }
+    }, cancellation);
 
     /// <summary>Until the destination's copy is complete and asks for the word; then answers.</summary>
     private async Task AwaitQuestionAsync(CancellationToken cancellation)

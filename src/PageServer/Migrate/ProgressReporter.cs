@@ -26,6 +26,9 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
 
     internal ulong PagesRemaining { get; set; }
 
+    /// <summary>What is said while nothing else is the matter: pages that will not come; null when there are none.</summary>
+    internal string? Unreadable { get; set; }
+
     /// <summary>Pages wait for a connection, since now.</summary>
     internal void Stall(string reason)
     {
@@ -64,7 +67,7 @@ internal sealed class ProgressReporter(IProgress<MigrationProgress>? watcher, Fu
     {
         if (_phase != MigrationPhase.Stalled)
         {
-            _trouble = progress.ShortOfMemory ? "the destination has no memory for pages (is the container's memory cgroup full?): they wait there" : null;
+            _trouble = progress.ShortOfMemory ? "the destination has no memory for pages (is the container's memory cgroup full?): they wait there" : Unreadable;
         }
 
         PagesRemaining = progress.RemainingPages;

@@ -61,6 +61,10 @@ internal sealed class RuncCheckpoint(string id, string? runcRoot) : ICheckpointE
 
     private static IEnumerable<int> StrangersIn(FreezerCgroup freezer, IEnumerable<int> tree) => freezer.Processes().Except(tree).Where(static pid => !TaskTree.HasEnded(pid));
 
+    /// <inheritdoc/>
+    /// <remarks>The others are in a pid namespace with the first.</remarks>
+    public FreezerCgroup? Gathered(CriuSession criu) => null;
+
     public void Release(CriuSession criu)
     {
         // The cgroup is the container's own.

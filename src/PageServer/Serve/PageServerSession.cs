@@ -13,8 +13,11 @@ namespace PostCopy.Serve;
 /// Each lane is a duplex pipe with a loop of its own; over blocking sockets a loop runs to completion on its own thread. The lanes share nothing
 /// but the <see cref="PushPlan"/>, so a push never delays a demanded page by more than the time one frame takes to read.
 /// </remarks>
-internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool checksums = false)
+internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool checksums = false, UnreadablePages? unreadable = null)
 {
+    /// <summary>Looked at for one that can be read, in the place of one that cannot.</summary>
+    private const int MaxStandIns = 256;
+
     /// <summary>
     /// Bytes that may wait for those of the next frames: enough for some pages to share one send, which costs more than reading a page that lies alone; little
     /// enough that a peer that asks for everything at once costs no more memory than this and one frame.
@@ -33,6 +36,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
     /// <summary>Frames that are so short behind a fault, 128 MiB: a program that faults at all does so more often. Then long ones are cheaper for all.</summary>
     private const int ShortFramesBehindFault = 512;
 
+    private readonly UnreadablePages _unreadable = unreadable ?? new UnreadablePages();
     private ulong _zeroPages;
     private ulong _pushedPages;
     private ulong _pushedFrames;
@@ -49,7 +53,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
 
     /// <summary>
     /// Answers page requests until the peer says goodbye or closes. Returns then; throws <see cref="ProtocolException"/> when the peer asks for
-    /// what it is not owed, <see cref="PageSourceException"/> when the memory cannot be read: neither answers with anything but the true bytes.
+    /// what it is not owed, <see cref="PageSourceException"/> when the memory is gone: neither answers with anything but the true bytes.
     /// </summary>
     internal async Task ServeDemandAsync(IDuplexPipe lane, CancellationToken cancellation)
     {
@@ -109,9 +113,7 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
                 break;
             }
 
-            unsent += WritePages(output, ++sequence, pid, run);
-            Interlocked.Exchange(ref _pushedFrames, sequence);
-            Interlocked.Add(ref _pushedPages, run.PageCount);
+            unsent += PushRun(output, ref sequence, pid, run);
             if (unsent <= MaxUnsentBytes)
             {
                 continue;
@@ -168,6 +170,28 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
         }
     }
 
+    /// <summary>In one frame, or around pages that cannot be read in as many as it takes. Returns as <see cref="WritePages"/>.</summary>
+    private int PushRun(PipeWriter output, ref ulong sequence, ImagePid pid, PageRange run)
+    {
+        int written = 0;
+        while (run.PageCount > 0)
+        {
+            written += WritePages(output, sequence + 1, pid, run, out ulong pages);
+            if (pages == 0)
+            {
+                _unreadable.Add(pid, run.Start);
+                run = Behind(run, 1);
+                continue;
+            }
+
+            Interlocked.Exchange(ref _pushedFrames, ++sequence);
+            Interlocked.Add(ref _pushedPages, pages);
+            run = Behind(run, pages);
+        }
+
+        return written;
+    }
+
     private int Answer(PipeWriter output, ulong requestId, PageRequest request)
     {
         if (!plan.TryDemand(request.Pid, request.Range))
@@ -175,21 +199,68 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
             throw new ProtocolException(WireErrorCode.ProtocolViolation, $"request {requestId} asks for {request.Range} of process {request.Pid}, which this session does not owe");
         }
 
-        return WritePages(output, requestId, request.Pid, request.Range);
+        for (PageRange left = request.Range; left.PageCount > 0; left = Behind(left, 1))
+        {
+            int written = WritePages(output, requestId, request.Pid, left, out ulong pages);
+            if (pages > 0)
+            {
+                left = Behind(left, pages);
+                if (left.PageCount > 0)
+                {
+                    // One frame is the answer; what lies behind the hole in it comes with the push.
+                    _unreadable.Add(request.Pid, left.Start);
+                    plan.Unsend(request.Pid, left);
+                }
+
+                return written;
+            }
+
+            _unreadable.Add(request.Pid, left.Start);
+        }
+
+        return AnswerWithAnother(output, requestId, request);
     }
 
-    /// <summary>Returns how much of the pipe's memory the frame may take: a page of zeroes is a bit in it, but was read into it as a whole.</summary>
-    private int WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range)
+    /// <summary>
+    /// Without an answer to this request none of the next would count: so it is another page that is owed, the bytes of which are as true and as welcome.
+    /// </summary>
+    private int AnswerWithAnother(PipeWriter output, ulong requestId, PageRequest request)
+    {
+        foreach ((ImagePid pid, PageRange page) in plan.FirstPages.Take(MaxStandIns))
+        {
+            int written = WritePages(output, requestId, pid, page, out ulong pages);
+            if (pages > 0)
+            {
+                return written;
+            }
+        }
+
+        throw new PageSourceException($"page {request.Range.Start:x} of process {request.Pid} cannot be read on the source although the images owe it");
+    }
+
+    /// <summary>
+    /// Writes a frame with the pages from the first to the last that can be read; none when the first cannot. Returns how much of the pipe's memory it may take: a
+    /// page of zeroes is a bit in it, but was read into it as a whole.
+    /// </summary>
+    private int WritePages(PipeWriter output, ulong id, ImagePid pid, PageRange range, out ulong pages)
     {
         int bytes = (int)range.ByteCount;
         Span<byte> frame = output.GetSpan(PagesFrame.PrefixBytes + bytes + (checksums ? FrameChecksum.Bytes : 0));
-        int read = source.Read(pid, range.Start, frame.Slice(PagesFrame.PrefixBytes, bytes));
-        if (read != bytes)
+        Span<byte> content = frame.Slice(PagesFrame.PrefixBytes, bytes);
+        int read = source.Read(pid, range.Start, content);
+        if (read == 0)
         {
-            throw new PageSourceException($"page {range.Start + (ulong)read:x} of process {pid} cannot be read on the source although the images owe it");
+            // What cannot be read twice, of a task that lives, is nothing that passes.
+            read = source.Read(pid, range.Start, content[..PageSize.Bytes]);
         }
 
-        int length = PagesFrame.Finish(frame, id, pid, range, out int zeroPages);
+        pages = (ulong)(read >> PageSize.Shift);
+        if (pages == 0)
+        {
+            return 0;
+        }
+
+        int length = PagesFrame.Finish(frame, id, pid, range with { PageCount = pages }, out int zeroPages);
         if (checksums)
         {
             length = FrameChecksum.Seal(frame, length);
@@ -197,6 +268,8 @@ internal sealed class PageServerSession(IPageSource source, PushPlan plan, bool 
 
         output.Advance(length);
         Interlocked.Add(ref _zeroPages, (ulong)zeroPages);
-        return Math.Max(length, bytes);
+        return Math.Max(length, read);
     }
+
+    private static PageRange Behind(PageRange range, ulong pages) => new(range.Start + PageSize.ToBytes(pages), range.PageCount - pages);
 }

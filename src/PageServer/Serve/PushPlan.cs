@@ -75,6 +75,21 @@ internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
         }
     }
 
+    /// <summary>Of each owed range the first page, sent or not.</summary>
+    internal IEnumerable<KeyValuePair<ImagePid, PageRange>> FirstPages => unsent.FirstPages;
+
+    /// <summary>These pages were counted as sent, and were not.</summary>
+    internal void Unsend(ImagePid pid, PageRange range)
+    {
+        lock (_lock)
+        {
+            if (unsent.TryGetSpace(pid, out int space) && unsent.Owes(space, range))
+            {
+                unsent.MarkUnsent(space, range);
+            }
+        }
+    }
+
     /// <summary>Counts demanded pages as sent. False when the source never owed them: the peer asks for what is none of its business.</summary>
     internal bool TryDemand(ImagePid pid, PageRange range)
     {

@@ -86,6 +86,13 @@ internal sealed class UnsentPages
         return marked;
     }
 
+    /// <summary>The opposite.</summary>
+    internal void MarkUnsent(int space, PageRange range) => Remaining += _spaces[space].Set(range);
+
+    /// <summary>Of each owed range the first page, sent or not. From any thread.</summary>
+    internal IEnumerable<KeyValuePair<ImagePid, PageRange>> FirstPages =>
+        _spaces.SelectMany(static space => space.Ranges.Select(range => KeyValuePair.Create(space.Pid, range with { PageCount = 1 })));
+
     private sealed class Space
     {
         private readonly ulong[] _firstBit;

@@ -39,14 +39,25 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
             : hold.Freezer;
     }
 
+    public FreezerCgroup? Gathered(CriuSession criu) => Saved(criu) is { } hold && Directory.Exists(hold.Directory) ? hold.Freezer : null;
+
     public void Release(CriuSession criu) => Saved(criu)?.Leave();
 
-    public Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
+    public async Task RemoveAsync(CriuSession criu, CancellationToken cancellation)
     {
+        if (Gathered(criu) is { } freezer)
+        {
+            // Whoever leaves it is thawed: a task that nobody has killed so far, because its root had died or killing failed, would run here beside its copy.
+            while (freezer.Processes().Count > 0)
+            {
+                freezer.KillAll();
+                await Task.Delay(TimeSpan.FromMilliseconds(1), cancellation).ConfigureAwait(false);
+            }
+        }
+
         Saved(criu)?.Leave();
         // Where it lived, if it came by a restore.
         TreeCgroup.RemoveUnused();
-        return Task.CompletedTask;
     }
 
     /// <summary>For who goes on when we have died: the cgroup, then a line for each task with its pid and where it was.</summary>

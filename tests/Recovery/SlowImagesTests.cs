@@ -1,0 +1,58 @@
+using PostCopy.Tests.TestBed;
+
+namespace PostCopy.Tests.Recovery;
+
+/// <summary>
+/// The container stands still while its images travel, and they can be large where the link is slow: that does not last longer than anybody wants it to.
+/// </summary>
+public sealed class SlowImagesTests
+{
+    private const int Mebibytes = 40;
+
+    /// <summary>Much less than the images take.</summary>
+    private static readonly TimeSpan LongestSilence = TimeSpan.FromSeconds(28);
+
+    [SkippableFact]
+    public async Task The_sources_deadline_ends_it()
+    {
+        await using Scene scene = await StartAsync();
+        scene.StartMigration("--step-deadline", "10");
+        await ExpectRolledBackAsync(scene, "sending the images took longer than 10 s");
+    }
+
+    [SkippableFact]
+    public async Task The_destination_ends_it()
+    {
+        await using Scene scene = await StartAsync("--step-deadline", "12");
+        scene.StartMigration();
+        await ExpectRolledBackAsync(scene, "the steps up to the hand-off took longer than 12 s");
+    }
+
+    [SkippableFact]
+    public async Task The_user_ends_it()
+    {
+        await using Scene scene = await StartAsync();
+        scene.StartMigration();
+        await scene.WaitForPhaseAsync("sending images");
+        await Task.Delay(TimeSpan.FromSeconds(2));
+        await scene.Migration.Process.SignalAsync("INT");
+        await ExpectRolledBackAsync(scene, "cancelled before the hand-off");
+    }
+
+    private static async Task<Scene> StartAsync(params string[] agentOptions)
+    {
+        Scene scene = await Scene.StartAsync(mebibytes: 16, agentOptions);
+        // A tmpfs travels among the images, and noise does not get smaller there.
+        await scene.Lab["a"].RunAsync("runc", "exec", "walker", "busybox", "dd", "if=/dev/urandom", "of=/tmp/noise", "bs=1M", $"count={Mebibytes}");
+        await scene.LimitRateAsync(1);
+        return scene;
+    }
+
+    private static async Task ExpectRolledBackAsync(Scene scene, string reason)
+    {
+        MigrationReport report = (await scene.Migration.WaitAsync()).Expect(ExitCode.RolledBack, "rolled-back");
+        Assert.Contains(report.Errors, error => error.Contains(reason, StringComparison.Ordinal));
+        Assert.InRange(scene.Walker.LongestSilence(), TimeSpan.Zero, LongestSilence);
+        await scene.ExpectRolledBackAsync();
+    }
+}
