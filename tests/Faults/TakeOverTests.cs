@@ -122,7 +122,7 @@ public sealed partial class TakeOverTests(FaultingProgram program) : IClassFixtu
     [SkippableFact]
     public void Children_that_have_ended_are_neither_held_nor_missed()
     {
-        using FaultingTask task = new(program, "forks", Pages, Pages, threads: 2, seed: 3);
+        using FaultingTask task = new(program, "forkexit", Pages, Pages);
         using Keeper keeper = new();
         string path = Path.Combine(Path.GetTempPath(), $"postcopy-journal-{Guid.NewGuid():N}");
         List<PageRange> owed = Pattern.OwedRanges(task.Start, Pages);

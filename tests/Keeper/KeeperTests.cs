@@ -33,7 +33,7 @@ public sealed class KeeperTests(FaultingProgram program) : IClassFixture<Faultin
             }
 
             first.WatchAddressSpaces();
-            await Condition.WaitAsync(() => File.Exists(socket), Limit, "the keeper to listen");
+            await AwaitListeningAsync(directory.FullName);
             first.Dispose();
 
             for (int round = 0; round < 50; round++)
@@ -93,7 +93,7 @@ public sealed class KeeperTests(FaultingProgram program) : IClassFixture<Faultin
             }
 
             first.Watch(container.Pid);
-            await Condition.WaitAsync(() => File.Exists(Path.Combine(directory.FullName, KeeperProtocol.SocketName)), Limit, "the keeper to listen");
+            await AwaitListeningAsync(directory.FullName);
             first.Dispose();
 
             // It takes the next one when it has dealt with the end of this one.
@@ -257,6 +257,14 @@ public sealed class KeeperTests(FaultingProgram program) : IClassFixture<Faultin
         }
     }
 
+    /// <summary>The socket's file is there before anybody listens (unix(7): a state of 01 and the flag of a listener, 00010000).</summary>
+    private static Task AwaitListeningAsync(string directory)
+    {
+        string socket = Path.Combine(directory, KeeperProtocol.SocketName);
+        return Condition.WaitAsync(
+            () => File.ReadLines("/proc/net/unix").Any(line => line.EndsWith(socket, StringComparison.Ordinal) && line.Contains(" 00010000 ", StringComparison.Ordinal)), Limit, "the keeper to listen");
+    }
+
     /// <summary>A keeper whose agent has told it something and died.</summary>
     private sealed class Kept : IAsyncDisposable
     {
@@ -270,8 +278,7 @@ public sealed class KeeperTests(FaultingProgram program) : IClassFixture<Faultin
             prepare?.Invoke(kept._directory.FullName);
             kept._first = new KeeperProcess(program, kept._directory.FullName);
             tell(kept._first);
-            string socket = Path.Combine(kept._directory.FullName, KeeperProtocol.SocketName);
-            await Condition.WaitAsync(() => File.Exists(socket), Limit, "the keeper to listen");
+            await AwaitListeningAsync(kept._directory.FullName);
             kept._first.Dispose();
             return kept;
         }

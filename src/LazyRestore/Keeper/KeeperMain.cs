@@ -45,6 +45,9 @@ public static class KeeperMain
         /// <summary>How often an orphan looks whether address spaces are gone: the kernel announces it to nobody.</summary>
         private const int LookEveryMs = 1000;
 
+        /// <summary>Opened now: when there is something to complain about, there may be no descriptor left for it.</summary>
+        private readonly TextWriter _complaints = Console.Error;
+
         private readonly List<(int Id, int Descriptor)> _userfaultfds = [];
         private int _agent = KeeperProtocol.SocketDescriptor;
         private Socket? _laterAgent;
@@ -176,7 +179,7 @@ public static class KeeperMain
                 if (!_saidNoDescriptor)
                 {
                     _saidNoDescriptor = true;
-                    Console.Error.WriteLine($"postcopy keeper: {e.Message}: {_userfaultfds.Count} userfaultfds are held for {directory}, and further ones are safe only while the agent lives");
+                    _complaints.WriteLine($"postcopy keeper: {e.Message}: {_userfaultfds.Count} userfaultfds are held for {directory}, and further ones are safe only while the agent lives");
                 }
 
                 (kind, number, descriptor) = (0, 0, -1);
@@ -244,7 +247,7 @@ public static class KeeperMain
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                Console.Error.WriteLine($"postcopy keeper: what {directory} moved could not be frozen, and some of its missing pages are not held: {e.Message}");
+                _complaints.WriteLine($"postcopy keeper: what {directory} moved could not be frozen, and some of its missing pages are not held: {e.Message}");
             }
         }
 
