@@ -1,4 +1,6 @@
 using System.Net.Sockets;
+using System.Text;
+using Microsoft.Win32.SafeHandles;
 using Mono.Unix.Native;
 using PostCopy.Faults;
 using PostCopy.HandOff;
@@ -45,8 +47,7 @@ public static class KeeperMain
         /// <summary>How often an orphan looks whether address spaces are gone: the kernel announces it to nobody.</summary>
         private const int LookEveryMs = 1000;
 
-        /// <summary>Opened now: when there is something to complain about, there may be no descriptor left for it.</summary>
-        private readonly TextWriter _complaints = Console.Error;
+        private const int StandardError = 2;
 
         private readonly List<(int Id, int Descriptor)> _userfaultfds = [];
         private int _agent = KeeperProtocol.SocketDescriptor;
@@ -179,7 +180,7 @@ public static class KeeperMain
                 if (!_saidNoDescriptor)
                 {
                     _saidNoDescriptor = true;
-                    _complaints.WriteLine($"postcopy keeper: {e.Message}: {_userfaultfds.Count} userfaultfds are held for {directory}, and further ones are safe only while the agent lives");
+                    Complain($"{e.Message}: {_userfaultfds.Count} userfaultfds are held for {directory}, and further ones are safe only while the agent lives");
                 }
 
                 (kind, number, descriptor) = (0, 0, -1);
@@ -247,7 +248,21 @@ public static class KeeperMain
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                _complaints.WriteLine($"postcopy keeper: what {directory} moved could not be frozen, and some of its missing pages are not held: {e.Message}");
+                Complain($"what {directory} moved could not be frozen, and some of its missing pages are not held: {e.Message}");
+            }
+        }
+
+        /// <summary>Not by way of the console, the first use of which takes descriptors: there may be none left. And nobody may be there to read it.</summary>
+        private static void Complain(string what)
+        {
+            try
+            {
+                using FileStream errors = new(new SafeFileHandle(StandardError, ownsHandle: false), FileAccess.Write, bufferSize: 0);
+                errors.Write(Encoding.UTF8.GetBytes($"postcopy keeper: {what}\n"));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+            {
+                // To go on holding matters more.
             }
         }
 
