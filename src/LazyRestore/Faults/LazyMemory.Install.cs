@@ -249,25 +249,25 @@ internal sealed unsafe partial class LazyMemory
 
     private void MarkInstalled(AddressSpace space, OwedRun slice, bool isStaged)
     {
+        // Those that were asked for one by one: another installer may have been first with any of them.
         long byDemand = 0;
         long end = slice.Index + slice.PageCount;
         PageBitmap requested = space.Process.Requested;
         for (long index = requested.FirstSet(slice.Index, end); index < end; index = requested.FirstSet(index + 1, end))
         {
-            byDemand++;
+            byDemand += space.Owed.MarkInstalled(slice.Slice(index - slice.Index, 1));
             _pendingFaults.Installed(space.Process, index);
         }
 
-        long installed = space.Owed.MarkInstalled(slice);
+        long others = space.Owed.MarkInstalled(slice);
         _filled?.Installed(space, slice);
         if (isStaged)
         {
-            Counters.AddInstalledStaged(installed);
+            Counters.AddInstalledStaged(byDemand + others);
             return;
         }
 
-        byDemand = Math.Min(byDemand, installed);
-        Counters.AddInstalled(byDemand, installed - byDemand);
+        Counters.AddInstalled(byDemand, others);
     }
 
     private void FailToInstall(AddressSpace space, OwedRun page, Errno errno)
