@@ -357,7 +357,7 @@ internal sealed partial class AgentSession
             await LetMemoryGoAsync(owed: false).ConfigureAwait(false);
             await AwaitUndoAsync(_record!.Restore, deadline.Token).ConfigureAwait(false);
             await ended.WaitAsync(deadline.Token).ConfigureAwait(false);
-            KillHeldCopy();
+            await KillHeldCopyAsync(deadline.Token).ConfigureAwait(false);
             await RestoreEngine.For(_container, _options).RemoveAsync(_criu, deadline.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
@@ -366,12 +366,12 @@ internal sealed partial class AgentSession
         }
     }
 
-    /// <summary>What a CRIU that is dead has left behind, frozen.</summary>
-    private void KillHeldCopy()
+    /// <summary>What a CRIU that is dead has left behind, frozen. Until it is gone: its cgroups cannot be removed before that.</summary>
+    private async Task KillHeldCopyAsync(CancellationToken cancellation)
     {
         if (CriuHook.FreezerIn(_criu!.Directory) is { IsFrozen: true } freezer)
         {
-            freezer.KillAll();
+            await freezer.KillAllAsync(cancellation).ConfigureAwait(false);
         }
     }
 
