@@ -111,6 +111,6 @@ internal static partial class AgentLog
     [LoggerMessage(2050, LogLevel.Information, "session {Session}: {Joined} of {Possible} MiB of container {Container} that fill huge pages are in huge pages")]
     internal static partial void Collapsed(ILogger logger, string session, ulong joined, ulong possible, string container);
 
-    [LoggerMessage(2052, LogLevel.Critical, "session {Session}: missing pages of container {Container} could not be poisoned, and whoever touches one of them waits: {Missing}; to end that: postcopy abort {Session} --source-is-dead kill")]
-    internal static partial void NotPoisoned(ILogger logger, string session, string container, string missing);
+    [LoggerMessage(2052, LogLevel.Critical, "session {Session}: missing pages of container {Container} could not be poisoned, and whoever touches one of them waits: {Missing}; to end that: {Command}")]
+    internal static partial void NotPoisoned(ILogger logger, string session, string container, string missing, string command);
 }

@@ -1,26 +1,24 @@
 using PostCopy.HandOff;
+using PostCopy.Transport;
 
 namespace PostCopy.Agent;
 
 /// <summary>How long each step before the hand-off may take.</summary>
 internal sealed partial class AgentSession
 {
-    /// <summary>
-    /// The most that a source is granted when it asks for more than <see cref="AgentOptions.StepDeadline"/>. A session keeps one of the agent's places meanwhile, but
-    /// only for as long as its source is there: a connection that breaks, or falls silent, before the hand-off ends the session at once.
-    /// </summary>
-    private static readonly TimeSpan MaxAskedStepDeadline = TimeSpan.FromDays(1);
-
     private Timer? _deadline;
     private bool _isFreezing;
     private bool _imagesCome;
 
-    /// <summary>The agent's own, or the source's if that one is longer.</summary>
+    /// <summary>
+    /// The agent's own, or the source's if that one is longer. A session keeps one of the agent's places meanwhile, but only for as long as its source is there: a
+    /// connection that breaks, or falls silent, before the hand-off ends the session at once.
+    /// </summary>
     private TimeSpan StepDeadline
     {
         get
         {
-            TimeSpan asked = TimeSpan.FromMilliseconds(Math.Min(_container.StepDeadlineMs, (ulong)MaxAskedStepDeadline.TotalMilliseconds));
+            TimeSpan asked = TimeSpan.FromMilliseconds(Math.Min(_container.StepDeadlineMs, (ulong)OptionRange.LongestStep.TotalMilliseconds));
             return asked > _options.StepDeadline ? asked : _options.StepDeadline;
         }
     }

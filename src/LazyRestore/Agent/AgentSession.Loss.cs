@@ -58,7 +58,7 @@ internal sealed partial class AgentSession
                 if (_sourceIsLost && !_saidWhatIsMissing)
                 {
                     _saidWhatIsMissing = true;
-                    SayLost($"whoever touches one of them waits, until an operator says: postcopy abort {Token.Name} --source-is-dead {(_cannotPoison ? "kill" : "poison|kill")}{SuggestedCommand.In(_options.StateDirectory)}", Missing());
+                    SayLost($"whoever touches one of them waits, until an operator says: {OrderTo(_cannotPoison ? "kill" : "poison|kill")}", Missing());
                 }
 
                 break;
@@ -81,6 +81,8 @@ internal sealed partial class AgentSession
         AgentLog.OrderDropped(_logger, Token.Name, order.Value);
         return null;
     }
+
+    private string OrderTo(string order) => $"postcopy abort {Token.Name} --source-is-dead {order}{SuggestedCommand.In(_options.StateDirectory)}";
 
     /// <summary>With its first process a container dies; of a bare tree each one has to be killed.</summary>
     private Task KillCopyAsync()
@@ -114,15 +116,21 @@ internal sealed partial class AgentSession
     private bool Poison()
     {
         IReadOnlyList<(ImagePid Pid, long Pages)> lost = _memory!.Poison();
-        if (_memory.Counters.Remaining == 0)
+        bool isAll = _memory.Counters.Remaining == 0;
+        if (isAll || lost.Count > 0)
         {
             SayLost("whoever touches one of them gets SIGBUS", lost);
+        }
+
+        if (isAll)
+        {
             return true;
         }
 
+        string kill = OrderTo("kill");
         string missing = string.Join(", ", Missing().Select(static process => $"{process.Pages} of process {process.Pid}"));
-        _errors.Add($"pages could not be poisoned: {missing}; whoever touches one of them waits. {(PoisonSupport.IsHere ? "" : PoisonSupport.Needs + " ")}To end the wait: postcopy abort {Token.Name} --source-is-dead kill");
-        AgentLog.NotPoisoned(_logger, Token.Name, _container.ContainerId, missing);
+        _errors.Add($"pages could not be poisoned: {missing}; whoever touches one of them waits. {(PoisonSupport.IsHere ? "" : PoisonSupport.Needs + " ")}To end the wait: {kill}");
+        AgentLog.NotPoisoned(_logger, Token.Name, _container.ContainerId, missing, kill);
         return false;
     }
 

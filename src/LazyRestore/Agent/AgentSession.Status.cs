@@ -30,7 +30,7 @@ internal sealed partial class AgentSession
 
     private string WaitsFor() => (_linkLost, _state) switch
     {
-        (true, DestinationState.MayRun or DestinationState.Running) when _sourceIsLost => $"an operator's word, for its source has lost pages: postcopy abort {Token.Name} --source-is-dead {(_cannotPoison ? "kill" : "poison|kill")}{SuggestedCommand.In(_options.StateDirectory)}",
+        (true, DestinationState.MayRun or DestinationState.Running) when _sourceIsLost => $"an operator's word, for its source has lost pages: {OrderTo(_cannotPoison ? "kill" : "poison|kill")}",
         (true, DestinationState.MayRun or DestinationState.Running) => "its source to connect anew: the tasks wait for pages that are there",
         (true, DestinationState.Asking) => "its source's answer; without one the copy is given up, unrun",
         (true, DestinationState.Complete) => "its source to hear that nothing is owed any more",

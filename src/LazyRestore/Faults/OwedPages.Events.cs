@@ -51,9 +51,7 @@ internal sealed partial class OwedPages
         }
 
         _vacated.RemoveAll(vacated => vacated.Start < end && start < vacated.End);
-        long struck = StrikeRunTime(start, end);
-        ForgetMappings(start, end);
-        return struck + MoveEarlyOnes();
+        return StrikeRunTime(start, end, _mapped) + MoveEarlyOnes();
     }
 
     /// <summary>
@@ -177,20 +175,26 @@ internal sealed partial class OwedPages
         return [.. kept];
     }
 
-    private long StrikeRunTime(ulong start, ulong end)
+    /// <param name="start">The first address.</param>
+    /// <param name="end">The address behind the last.</param>
+    /// <param name="alsoFrom">What else the pages are struck from.</param>
+    private long StrikeRunTime(ulong start, ulong end, PageBitmap? alsoFrom = null)
     {
         long struck = 0;
         for (int i = Math.Max(LastAtOrBelow(_byRunTime, start), 0); i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
         {
-            struck += Strike(_byRunTime[i].Within(start, end));
+            OwedRun part = _byRunTime[i].Within(start, end);
+            struck += Strike(part);
+            alsoFrom?.ClearRange(part.Index, part.PageCount);
         }
 
         return struck;
     }
 
+    /// <summary>False as well where it is not known.</summary>
     private bool IsAnyMapped(ulong start, ulong end)
     {
-        for (int i = Math.Max(LastAtOrBelow(_byRunTime, start), 0); _mapped is not null && i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
+        for (int i = Math.Max(LastAtOrBelow(_byRunTime, start), 0); i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
         {
             if (IsAnyMapped(_byRunTime[i].Within(start, end)))
             {
@@ -201,16 +205,7 @@ internal sealed partial class OwedPages
         return false;
     }
 
-    private bool IsAnyMapped(OwedRun run) => _mapped!.FirstSet(run.Index, run.Index + run.PageCount) < run.Index + run.PageCount;
-
-    private void ForgetMappings(ulong start, ulong end)
-    {
-        for (int i = Math.Max(LastAtOrBelow(_byRunTime, start), 0); _mapped is not null && i < _byRunTime.Length && _byRunTime[i].RunTime < end; i++)
-        {
-            OwedRun part = _byRunTime[i].Within(start, end);
-            _mapped.ClearRange(part.Index, part.PageCount);
-        }
-    }
+    private bool IsAnyMapped(OwedRun run) => _mapped is not null && _mapped.FirstSet(run.Index, run.Index + run.PageCount) < run.Index + run.PageCount;
 
     /// <summary>Whole pages, and an empty range for one that ends before it starts.</summary>
     private static void Clamp(ref ulong start, ref ulong end)

@@ -400,9 +400,13 @@ internal sealed class FrozenDump : IDisposable
         {
             _freezer = new RuncCheckpoint(id, _request.RuncRoot).Gather(_criu, root, _tasks);
         }
-        else if (_tasks.Except((_freezer = FreezerCgroup.Of(root)).Processes()).ToArray() is { Length: > 0 } strays)
+        else
         {
-            throw new IOException($"pid {string.Join(", ", strays)} of {Name} has left its cgroup {_freezer.Directory}, so it cannot be held safely");
+            _freezer = FreezerCgroup.Of(root);
+            if (_tasks.Except(_freezer.Processes()).ToArray() is { Length: > 0 } strays)
+            {
+                throw new IOException($"pid {string.Join(", ", strays)} of {Name} has left its cgroup {_freezer.Directory}, so it cannot be held safely");
+            }
         }
 
         _networkLock = NetworkLock.Of(root);

@@ -100,7 +100,8 @@ public sealed record MigrationOptions
     public string StateDirectory { get; init; } = Defaults.StateDirectory;
 
     /// <summary>
-    /// How long each step before the hand-off may take before the migration rolls back, more than 0 and at most a day: the destination's checks, CRIU's dump, the restore there, its question. The
+    /// How long each step before the hand-off may take before the migration rolls back, more than 0 and at most a day: the destination's checks, CRIU's dump, the images' way,
+    /// the restore there, its question. The
     /// destination's agent waits at least as long, up to a day. Defaults to two minutes.
     /// </summary>
     public TimeSpan StepDeadline { get; init; } = TimeSpan.FromMinutes(2);

@@ -40,8 +40,9 @@ internal sealed class FrozenTask : IDisposable
         {
             return (int)PageSize.AlignDown((ulong)RandomAccess.Read(_memory ?? Open(), pages, (long)address));
         }
-        catch (IOException)
+        catch (Exception e) when (e is (IOException or UnauthorizedAccessException) and not PageSourceException)
         {
+            // Or it cannot be opened, for want of descriptors for example: there is another way.
             return 0;
         }
     }

@@ -21,8 +21,6 @@ internal sealed class PushPlan(UnsentPages unsent, IPrefetchPolicy policy)
     /// <summary>Requests of the demand lane so far.</summary>
     internal ulong Requests => Volatile.Read(ref _requests);
 
-    /// <summary>The name of the policy in force.</summary>
-
     /// <summary>Pages not sent yet, pages sent on demand, and pages demanded after they had been pushed already.</summary>
     internal (ulong Remaining, ulong Demanded, ulong Resent) Counters
     {

@@ -40,7 +40,7 @@ public static class SessionOrders
 
         if (order != SessionOrder.Forget)
         {
-            RefuseUnlessSourceIsAway(status, isOwed);
+            RefuseUnlessSourceIsAway(status, isOwed, SuggestedCommand.In(stateDirectory));
         }
 
         string directory = Path.Combine(stateDirectory, session + SessionDirectory.DestinationSuffix);
@@ -48,23 +48,23 @@ public static class SessionOrders
     }
 
     /// <summary>The word of an operator is believed only if the source does not contradict it: pages that are given up are gone, and so is whoever needs them.</summary>
-    private static void RefuseUnlessSourceIsAway(SessionStatus status, bool isOwed)
+    private static void RefuseUnlessSourceIsAway(SessionStatus status, bool isOwed, string here)
     {
         if (!isOwed)
         {
-            throw new SessionOrderException($"nothing is owed to {status.Container} any more, so nothing can be given up. To put the session away: postcopy abort {status.Session}");
+            throw new SessionOrderException($"nothing is owed to {status.Container} any more, so nothing can be given up. To put the session away: postcopy abort {status.Session}{here}");
         }
 
         if (status.Pid == 0)
         {
             throw new SessionOrderException(
-                $"no agent works on the session, so nobody knows whether its source is there. Start one with the same --state-dir, and give the order when postcopy status shows that it waits for the source", isHandedOff: true);
+                $"no agent works on the session, so nobody knows whether its source is there. Start one with the same --state-dir, and give the order when postcopy status{here} shows that it waits for the source", isHandedOff: true);
         }
 
         if (status.WaitsFor is "" or SessionStatus.Memory)
         {
             throw new SessionOrderException(
-                $"the source is not dead: it is connected and serves the {status.PagesOwed} pages that are still owed. One that dies is missed within half a minute; postcopy status then shows that the session waits for it", isHandedOff: true);
+                $"the source is not dead: it is connected and serves the {status.PagesOwed} pages that are still owed. One that dies is missed within half a minute; postcopy status{here} then shows that the session waits for it", isHandedOff: true);
         }
     }
 

@@ -4,7 +4,7 @@ namespace PostCopy.Transport;
 internal static class OptionRange
 {
     /// <summary>Timers take no more than some weeks, and whoever waits for a day has forgotten.</summary>
-    private static readonly TimeSpan LongestStep = TimeSpan.FromDays(1);
+    internal static readonly TimeSpan LongestStep = TimeSpan.FromDays(1);
 
     /// <exception cref="ArgumentOutOfRangeException">It does not hold.</exception>
     internal static void Require<T>(bool holds, T value, string what, string property)

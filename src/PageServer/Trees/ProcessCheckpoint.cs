@@ -48,11 +48,7 @@ internal sealed class ProcessCheckpoint(int rootPid) : ICheckpointEngine
         if (Gathered(criu) is { } freezer)
         {
             // Whoever leaves it is thawed: a task that nobody has killed so far, because its root had died or killing failed, would run here beside its copy.
-            while (freezer.Processes().Count > 0)
-            {
-                freezer.KillAll();
-                await Task.Delay(TimeSpan.FromMilliseconds(1), cancellation).ConfigureAwait(false);
-            }
+            await freezer.KillAllAsync(cancellation).ConfigureAwait(false);
         }
 
         Saved(criu)?.Leave();
